@@ -1,0 +1,50 @@
+//! Typed rules: what Istio's objects say, checked and with names resolved.
+//!
+//! A rule that exists here is valid. Fields that Pilothouse does not apply are
+//! not in these types: the parser reports them, so nothing is silently kept.
+
+use std::sync::Arc;
+
+use crate::{Meta, ObjectRef};
+
+pub mod destination_rule;
+pub mod mesh_config;
+pub mod service_entry;
+pub mod sidecar;
+pub mod virtual_service;
+
+pub use destination_rule::DestinationRule;
+pub use mesh_config::MeshConfig;
+pub use service_entry::ServiceEntry;
+pub use sidecar::Sidecar;
+pub use virtual_service::VirtualService;
+
+/// One rule object with its original document.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rule {
+    /// What every object carries.
+    pub meta: Arc<Meta>,
+    /// What it says.
+    pub spec: Spec,
+    /// The document as written, as JSON, for debug pages.
+    pub document: Arc<serde_json::Value>,
+}
+
+impl Rule {
+    /// Kind, namespace and name.
+    pub fn object(&self) -> &ObjectRef {
+        &self.meta.object
+    }
+}
+
+/// What a rule says, by kind.
+#[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs, reason = "the variants are the kinds' own names")]
+pub enum Spec {
+    VirtualService(Arc<VirtualService>),
+    DestinationRule(Arc<DestinationRule>),
+    ServiceEntry(Arc<ServiceEntry>),
+    Sidecar(Arc<Sidecar>),
+    /// A kind that is kept for the debug pages and not applied.
+    NotApplied,
+}
