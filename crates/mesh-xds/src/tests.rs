@@ -1,0 +1,1 @@
+//! Server and client machine, joined back to back.
