@@ -1,0 +1,1 @@
+//! What Kubernetes objects mean for the mesh.
