@@ -1,0 +1,298 @@
+//! Clusters as configured: discovery, protocol, limits. The living cluster is
+//! [`crate::balance::Cluster`].
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mesh_proto::envoy::config::cluster::v3 as xds;
+use mesh_proto::origin::Origin;
+
+use crate::endpoint::LoadAssignment;
+use crate::error::ConfigError;
+
+/// A parsed `envoy.config.cluster.v3.Cluster`.
+#[derive(Debug, Clone)]
+pub struct ClusterConfig {
+    /// Its name.
+    pub name: Arc<str>,
+    /// `alt_stat_name`, or its name: as in `cluster.<this>.upstream_rq_total`.
+    pub stat_name: Arc<str>,
+    /// Where endpoints come from.
+    pub discovery: Discovery,
+    /// How one is picked.
+    pub policy: LbPolicy,
+    /// Endpoints in the resource itself (STATIC, DNS).
+    pub load_assignment: LoadAssignment,
+    /// For a connection to be made (default 5 s).
+    pub connect_timeout: Duration,
+    /// Soft limit of a connection's buffers, in bytes.
+    pub per_connection_buffer_limit_bytes: u32,
+    /// HTTP to hosts.
+    pub http: UpstreamHttp,
+    /// Close an idle upstream connection after this long (default 1 h).
+    pub idle_timeout: Option<Duration>,
+    /// Drain an upstream connection after this long.
+    pub max_connection_duration: Option<Duration>,
+    /// Reset an upstream stream after this long.
+    pub max_stream_duration: Option<Duration>,
+    /// Drain an upstream connection after this many requests.
+    pub max_requests_per_connection: Option<u32>,
+    /// At most so many response headers (default 100).
+    pub max_response_headers_count: u32,
+    /// Circuit breakers of default and high priority.
+    pub thresholds: [Thresholds; 2],
+    /// Outlier detection.
+    pub outlier_detection: Option<crate::outlier::OutlierConfig>,
+    /// Below this share of available hosts all are used (default 50).
+    pub panic_threshold_percent: f64,
+    /// In panic refuse traffic instead.
+    pub fail_traffic_on_panic: bool,
+    /// Localities are drawn by weight first.
+    pub locality_weighted: bool,
+    /// Close all connections when the hosts change.
+    pub close_connections_on_host_set_change: bool,
+    /// TCP keepalive of upstream connections.
+    pub tcp_keepalive: Option<TcpKeepalive>,
+    /// Local address of upstream connections.
+    pub source_address: Option<SocketAddr>,
+    /// One pool per downstream connection.
+    pub pool_per_downstream_connection: bool,
+    /// Which rule objects shaped it.
+    pub origins: Vec<Origin>,
+    /// XXH3 of the encoded resource.
+    pub hash: u64,
+}
+
+/// Where endpoints come from.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Discovery {
+    /// They are in the cluster.
+    Static,
+    /// By EDS, under this name.
+    Eds {
+        /// `service_name`, or the cluster's name.
+        service_name: Arc<str>,
+    },
+    /// All addresses of the names in the cluster.
+    StrictDns(Dns),
+    /// The first address of the name in the cluster, at each new connection.
+    LogicalDns(Dns),
+    /// Where the connection was going anyway.
+    OriginalDst(OriginalDst),
+}
+
+/// How names are resolved.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Dns {
+    /// Which addresses.
+    pub family: DnsFamily,
+    /// Resolve again after this long (default 5 s).
+    pub refresh: Duration,
+    /// Up to this much is taken off each refresh at random.
+    pub jitter: Duration,
+    /// After a failure: first and longest interval.
+    pub failure_refresh: Option<(Duration, Duration)>,
+    /// Use the records' time to live instead of `refresh`.
+    pub respect_ttl: bool,
+}
+
+/// `DnsLookupFamily`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DnsFamily {
+    /// IPv6, else IPv4.
+    Auto,
+    /// IPv4 only.
+    V4Only,
+    /// IPv6 only.
+    V6Only,
+    /// IPv4, else IPv6.
+    V4Preferred,
+    /// Both.
+    All,
+}
+
+/// Options of ORIGINAL_DST clusters.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct OriginalDst {
+    /// Take the destination from this request header if it is there.
+    pub header: Option<http::HeaderName>,
+    /// Replace the port.
+    pub port_override: Option<u16>,
+    /// Hosts that were not used for this long are forgotten (default 5 s).
+    pub cleanup_interval: Duration,
+}
+
+/// How an endpoint is picked.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum LbPolicy {
+    /// In turn, by weight.
+    RoundRobin,
+    /// The least loaded of `choices` drawn at random.
+    LeastRequest {
+        /// At least 2.
+        choices: u32,
+    },
+    /// At random, by weight.
+    Random,
+    /// By hash on a ring of hosts.
+    RingHash {
+        /// Least number of entries.
+        min_size: u64,
+        /// Largest number of entries.
+        max_size: u64,
+        /// Hash host names instead of addresses.
+        use_hostname: bool,
+    },
+    /// By hash in a Maglev table.
+    Maglev {
+        /// A prime.
+        table_size: u64,
+        /// Hash host names instead of addresses.
+        use_hostname: bool,
+    },
+    /// The cluster type decides (ORIGINAL_DST).
+    ClusterProvided,
+}
+
+/// HTTP to the hosts of a cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpstreamHttp {
+    /// Which version.
+    pub version: UpstreamVersion,
+    /// HTTP/1 options.
+    pub http1: Http1Options,
+    /// HTTP/2 options.
+    pub http2: Http2Options,
+}
+
+/// HTTP version to the hosts of a cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UpstreamVersion {
+    /// HTTP/1.1
+    Http1,
+    /// HTTP/2 with prior knowledge
+    Http2,
+    /// What the client speaks to us
+    Downstream,
+}
+
+/// HTTP/1 options.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Http1Options {
+    /// Accept HTTP/1.0 requests.
+    pub accept_http_10: bool,
+    /// Host for HTTP/1.0 requests without one.
+    pub default_host_for_http_10: Option<Box<str>>,
+    /// Header names are written Like-This.
+    pub proper_case: bool,
+    /// Header names are written as they came.
+    pub preserve_case: bool,
+    /// Trailers are passed on.
+    pub enable_trailers: bool,
+    /// Accept absolute URLs (default).
+    pub allow_absolute_url: bool,
+}
+
+impl Default for Http1Options {
+    fn default() -> Self {
+        Self {
+            accept_http_10: false,
+            default_host_for_http_10: None,
+            proper_case: false,
+            preserve_case: false,
+            enable_trailers: false,
+            allow_absolute_url: true,
+        }
+    }
+}
+
+/// HTTP/2 options.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Http2Options {
+    /// HPACK table, in bytes.
+    pub header_table_size: u32,
+    /// Streams at once on a connection.
+    pub max_concurrent_streams: u32,
+    /// Initial window of a stream, in bytes.
+    pub initial_stream_window: u32,
+    /// Initial window of a connection, in bytes.
+    pub initial_connection_window: u32,
+    /// Extended CONNECT (WebSocket over HTTP/2).
+    pub allow_connect: bool,
+    /// Pings on idle connections: interval and how long an answer may take.
+    pub keepalive: Option<(Duration, Duration)>,
+}
+
+impl Default for Http2Options {
+    fn default() -> Self {
+        Self {
+            header_table_size: 4096,
+            max_concurrent_streams: 1024,
+            initial_stream_window: 16 * 1024 * 1024,
+            initial_connection_window: 24 * 1024 * 1024,
+            allow_connect: false,
+            keepalive: None,
+        }
+    }
+}
+
+/// Limits of one priority's circuit breaker.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Thresholds {
+    /// Connections to all hosts (default 1024).
+    pub max_connections: u32,
+    /// Requests that wait for a connection (default 1024).
+    pub max_pending_requests: u32,
+    /// Requests in flight (default 1024).
+    pub max_requests: u32,
+    /// Retries in flight (default 3); unused with a budget.
+    pub max_retries: u32,
+    /// Retries as a share of active and pending requests.
+    pub retry_budget: Option<RetryBudget>,
+    /// Report what remains.
+    pub track_remaining: bool,
+}
+
+impl Default for Thresholds {
+    fn default() -> Self {
+        Self {
+            max_connections: 1024,
+            max_pending_requests: 1024,
+            max_requests: 1024,
+            max_retries: 3,
+            retry_budget: None,
+            track_remaining: false,
+        }
+    }
+}
+
+/// `CircuitBreakers.Thresholds.RetryBudget`
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RetryBudget {
+    /// Share of active and pending requests, in percent (default 20).
+    pub percent: f64,
+    /// So many are always allowed (default 3).
+    pub min_concurrency: u32,
+}
+
+/// TCP keepalive; what is not set is left to the system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TcpKeepalive {
+    /// Unanswered probes before the connection is dead.
+    pub probes: Option<u32>,
+    /// Idle time before the first probe.
+    pub time: Option<Duration>,
+    /// Between probes.
+    pub interval: Option<Duration>,
+}
+
+impl ClusterConfig {
+    /// Reads a cluster.
+    ///
+    /// # Errors
+    /// The first thing that cannot be honoured.
+    pub fn parse(proto: &xds::Cluster) -> Result<Self, ConfigError> {
+        Err(crate::error::At::root(crate::error::Kind::Cluster, &proto.name).unsupported())
+    }
+}
