@@ -12,6 +12,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod bench;
 mod ci;
 mod golden;
 mod peers;
@@ -33,6 +34,9 @@ struct Args {
 enum Task {
     /// Everything a change must pass: fmt, clippy, tidy, proto, doc, test
     Ci(ci::Args),
+    /// Measure side by side with Envoy, or under simulated proxies
+    #[command(subcommand)]
+    Bench(bench::Bench),
     /// Check what rustc and clippy do not: dependency edges, sizes, words, golden cases
     Tidy(tidy::Args),
     /// Rewrite the expected files of the golden tests; read the diff before committing it
@@ -51,6 +55,7 @@ fn main() -> ExitCode {
     let root = workspace_root();
     let result = match Args::parse().task {
         Task::Ci(args) => ci::run(&root, &args),
+        Task::Bench(bench) => bench::run(&root, &bench),
         Task::Tidy(args) => tidy::run(&root, &args),
         Task::Golden => golden::run(&root),
         Task::Peers => peers::run(&root),
