@@ -6,6 +6,7 @@
 //! Deliberately absent: pass marks. A number on a shared machine is read by a
 //! person; what must never regress silently is a test elsewhere.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use crate::{Outcome, shell};
@@ -84,4 +85,11 @@ impl Options {
     fn wants(&self, row: &str) -> bool {
         self.row.as_ref().is_none_or(|part| row.contains(part.as_str()))
     }
+}
+
+/// Addresses of the loopback that are free now.
+fn free_addresses(count: usize) -> Result<Vec<SocketAddr>, String> {
+    let held: Result<Vec<_>, _> = (0..count).map(|_| std::net::TcpListener::bind("127.0.0.1:0")).collect();
+    let held = held.map_err(|error| format!("no free port: {error}"))?;
+    held.iter().map(|l| l.local_addr().map_err(|error| error.to_string())).collect()
 }

@@ -216,7 +216,7 @@ struct Proxy {
 
 impl Proxy {
     fn start(name: &'static str, mut command: Command, dir: &Path, backends: &Backends) -> Result<Self, String> {
-        let addresses = free_addresses(SCENARIOS.len() + 1)?;
+        let addresses = super::free_addresses(SCENARIOS.len() + 1)?;
         let (admin, listeners) = addresses.split_last().ok_or("no ports")?;
         let bootstrap = config::bootstrap(*admin, listeners, backends, &access_log_path(dir, name));
         let path = dir.join(format!("{name}.yaml"));
@@ -235,12 +235,6 @@ fn access_log_path(dir: &Path, name: &str) -> String {
     let file = format!("pilothouse-bench-{}-{name}.log", std::process::id());
     let path = if memory.is_dir() { memory.join(file) } else { dir.join(file) };
     path.display().to_string()
-}
-
-fn free_addresses(count: usize) -> Result<Vec<SocketAddr>, String> {
-    let held: Result<Vec<_>, _> = (0..count).map(|_| std::net::TcpListener::bind("127.0.0.1:0")).collect();
-    let held = held.map_err(|error| format!("no free port: {error}"))?;
-    held.iter().map(|l| l.local_addr().map_err(|error| error.to_string())).collect()
 }
 
 impl Load {
