@@ -11,6 +11,7 @@ pub use envoy_types::pb::{cel, envoy, google, udpa, xds};
 pub use prost::{Message, Name};
 
 pub mod any;
+pub mod canonical;
 pub mod json;
 pub mod origin;
 pub mod resource;

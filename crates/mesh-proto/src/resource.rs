@@ -28,9 +28,10 @@ pub struct Resource {
 }
 
 impl Resource {
-    /// Encodes `message` under `name`.
+    /// Encodes `message` under `name`, canonically, so that equal messages have
+    /// equal versions.
     pub fn new<M: Message + Name>(name: impl Into<ResourceName>, message: &M) -> Self {
-        Self::from_bytes(name, Bytes::from(message.encode_to_vec()))
+        Self::from_bytes(name, Bytes::from(crate::canonical::encode(message)))
     }
 
     /// Takes a message that is already encoded.
