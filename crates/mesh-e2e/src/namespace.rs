@@ -7,6 +7,7 @@
 
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Two namespaces that see each other and nothing else.
 #[derive(Debug)]
@@ -37,7 +38,10 @@ impl Pair {
                 return None;
             }
         }
-        let id = std::process::id();
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        // Interface names have 15 characters at most.
+        let id =
+            format!("{}{}", std::process::id(), char::from(b'a' + (NEXT.fetch_add(1, Ordering::Relaxed) % 26) as u8));
         let names = [format!("ph-l-{id}"), format!("ph-r-{id}")];
         let mut made = Vec::new();
         for name in names {
@@ -49,14 +53,14 @@ impl Pair {
         }
         let (right, left) = (made.pop()?, made.pop()?);
         let pair = Self { left, right };
-        if let Err(why) = pair.join(id) {
+        if let Err(why) = pair.join(&id) {
             eprintln!("skipped: the namespaces cannot be joined: {why}");
             return None;
         }
         Some(pair)
     }
 
-    fn join(&self, id: u32) -> Result<(), String> {
+    fn join(&self, id: &str) -> Result<(), String> {
         let (l, r) = (self.left.name.as_str(), self.right.name.as_str());
         let (vl, vr) = (format!("phl{id}"), format!("phr{id}"));
         ip(&["link", "add", &vl, "netns", l, "type", "veth", "peer", "name", &vr, "netns", r])?;
@@ -72,12 +76,14 @@ impl Pair {
 }
 
 impl Namespace {
-    /// A command that will run inside, as this user and group.
+    /// A command that will run inside, as this user and group. It may read files as the test may: a checkout below
+    /// `/root` is closed to other users.
     #[must_use]
     pub fn command(&self, user: u32, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.name, "setpriv"]);
-        command.arg(format!("--reuid={user}")).arg(format!("--regid={user}")).arg("--clear-groups").arg(program);
+        command.arg(format!("--reuid={user}")).arg(format!("--regid={user}")).arg("--clear-groups");
+        command.args(["--inh-caps=+dac_override", "--ambient-caps=+dac_override"]).arg(program);
         command
     }
 

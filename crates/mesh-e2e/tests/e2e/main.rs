@@ -1,4 +1,12 @@
 //! Whole-mesh tests, in one binary: what a user sees, on real processes.
 #![allow(clippy::unwrap_used)]
 
+mod bad_input;
+mod balance;
+mod capture;
+mod debug;
 mod harness;
+mod proxyless;
+mod reload;
+mod resilience;
+mod samples;
