@@ -11,20 +11,34 @@
 //! changes nothing.
 //!
 //! Deliberately absent: what a resource means, and hence warming and the order
-//! in which a proxy asks for its types.
+//! in which a proxy begins to ask for its types.
+
+mod reading;
+#[cfg(test)]
+mod tests;
+mod typed;
 
 use std::collections::BTreeSet;
 
 use mesh_proto::google::protobuf::Any;
 
 use crate::wire::{Reply, Request};
-use crate::{Node, Variant};
+use crate::{Node, Variant, order};
+
+use reading::Received;
+use typed::TypeState;
 
 /// One ADS stream, seen from the proxy. See the module's documentation.
 #[derive(Debug)]
 pub struct AdsClient {
     variant: Variant,
     node: Node,
+    /// Whether the node has gone out on this stream.
+    introduced: bool,
+    /// Counts streams, to tell answers to an earlier one.
+    stream: u64,
+    /// In push order.
+    types: Vec<TypeState>,
 }
 
 /// What a proxy watches of one type.
@@ -42,7 +56,7 @@ pub enum Wanted {
 pub struct Update {
     /// Resource type.
     pub type_url: String,
-    /// Resources that are new or replaced, by name.
+    /// Resources that are new, replaced, or sent once more, by name.
     pub added: Vec<(String, Any)>,
     /// Names that no longer exist. For a delta stream also names that were
     /// asked for and do not exist.
@@ -86,46 +100,112 @@ pub enum ResponseError {
 }
 
 impl AdsClient {
-    /// A client that has asked for nothing yet. `node.id` must not be empty.
+    /// A client that has asked for nothing yet. `node.id` must not be empty:
+    /// no server accepts it.
     pub fn new(variant: Variant, node: Node) -> Self {
-        Self { variant, node }
+        Self { variant, node, introduced: false, stream: 0, types: Vec::new() }
     }
 
     /// Sets what is watched of one type; replaces what was wanted before.
+    /// What is no longer wanted no longer counts as held.
     pub fn want(&mut self, type_url: &str, wanted: Wanted) {
-        let _ = (type_url, wanted);
+        let index = self.types.iter().position(|t| t.type_url() == type_url).unwrap_or_else(|| {
+            let index = self.types.partition_point(|t| order::rank(t.type_url()) <= order::rank(type_url));
+            self.types.insert(index, TypeState::new(type_url, self.variant));
+            index
+        });
+        self.types[index].want(wanted);
     }
 
     /// A new stream begins: everything will be asked for again, node first.
-    pub fn on_connect(&mut self) {}
+    pub fn on_connect(&mut self) {
+        self.stream += 1;
+        self.introduced = false;
+        self.types.iter_mut().for_each(TypeState::on_connect);
+    }
 
     /// Takes in a response.
     ///
     /// # Errors
     /// See [`ResponseError`]; the stream goes on.
     pub fn on_response(&mut self, reply: Reply) -> Result<Update, ResponseError> {
-        let _ = reply;
-        Err(ResponseError::OtherVariant(self.variant))
+        let received = match reply {
+            Reply::Sotw(reply) if self.variant == Variant::Sotw => Received::sotw(*reply),
+            Reply::Delta(reply) if self.variant == Variant::Delta => Received::delta(*reply),
+            _ => return Err(ResponseError::OtherVariant(self.variant)),
+        };
+        let Some(state) = self.types.iter_mut().find(|t| t.type_url() == received.type_url) else {
+            return Err(ResponseError::Unwanted { type_url: received.type_url });
+        };
+        match received.problem {
+            None => Ok(state.receive(received, self.stream)),
+            Some((index, problem)) => {
+                let error = ResponseError::Malformed {
+                    type_url: received.type_url,
+                    nonce: received.nonce.clone(),
+                    index,
+                    problem,
+                };
+                state.refuse(&received.nonce, &error.to_string());
+                Err(error)
+            }
+        }
     }
 
     /// The update with this nonce is in force.
     pub fn ack(&mut self, type_url: &str, nonce: &str) {
-        let _ = (type_url, nonce);
+        let stream = self.stream;
+        if let Some(state) = self.state(type_url) {
+            state.ack(nonce, stream);
+        }
     }
 
     /// The update with this nonce is refused because of `text`, which goes to
     /// the server as it is.
     pub fn nack(&mut self, type_url: &str, nonce: &str, text: &str) {
-        let _ = (type_url, nonce, text);
+        let stream = self.stream;
+        if let Some(state) = self.state(type_url) {
+            state.nack(nonce, text, stream);
+        }
     }
 
-    /// The next request to send, or `None` until something else happens.
+    /// The next request to send, or `None` until something else happens:
+    /// answers first, then changed subscriptions, each in push order.
     pub fn poll_request(&mut self) -> Option<Request> {
-        None
+        let answer = self.types.iter_mut().find_map(TypeState::poll_answer);
+        let mut request = answer.or_else(|| self.types.iter_mut().find_map(TypeState::poll_subscription))?;
+        if !self.introduced {
+            self.introduced = true;
+            match &mut request {
+                Request::Sotw(request) => request.node = Some(self.node.clone()),
+                Request::Delta(request) => request.node = Some(self.node.clone()),
+            }
+        }
+        Some(request)
     }
 
     /// Who this client says it is.
     pub fn node(&self) -> &Node {
         &self.node
+    }
+
+    /// Which ADS method it speaks.
+    pub fn variant(&self) -> Variant {
+        self.variant
+    }
+
+    /// The names held of one type and, in delta, their versions (otherwise
+    /// empty), sorted.
+    pub fn held(&self, type_url: &str) -> impl Iterator<Item = (&str, &str)> {
+        self.types.iter().filter(move |t| t.type_url() == type_url).flat_map(TypeState::held)
+    }
+
+    /// The version of the last response of one type that was acknowledged.
+    pub fn version(&self, type_url: &str) -> Option<&str> {
+        self.types.iter().find(|t| t.type_url() == type_url).map(TypeState::version).filter(|v| !v.is_empty())
+    }
+
+    fn state(&mut self, type_url: &str) -> Option<&mut TypeState> {
+        self.types.iter_mut().find(|t| t.type_url() == type_url)
     }
 }

@@ -11,6 +11,11 @@ pub(crate) fn rank(type_url: &str) -> usize {
     types::PUSH_ORDER.iter().position(|t| *t == type_url).unwrap_or(types::PUSH_ORDER.len())
 }
 
+/// Whether the type has a place in the push order.
+pub(crate) fn is_ordered(type_url: &str) -> bool {
+    rank(type_url) < types::PUSH_ORDER.len()
+}
+
 /// The types whose resources name resources of `type_url`. A removal of
 /// `type_url` must not reach a proxy before their changes have.
 pub(crate) fn referrers(type_url: &str) -> &'static [&'static str] {
@@ -23,17 +28,17 @@ pub(crate) fn referrers(type_url: &str) -> &'static [&'static str] {
     }
 }
 
-/// Whether a state-of-the-world response of this type always holds everything,
-/// so that what is missing is removed. Only Listener and Cluster are like that;
-/// the others are watched by name and a response may hold any part.
+/// Whether resources of this type are watched by name: a state-of-the-world
+/// response may then hold any part of them, says nothing about the others, and
+/// an empty list of names asks for none. Of all other types a response holds
+/// everything, what is missing is removed, and an empty list of names in the
+/// first request asks for everything.
 ///
-/// Source: the xDS protocol's "Grouping Resources into Responses".
-pub(crate) fn is_full_state(type_url: &str) -> bool {
-    matches!(type_url, types::LISTENER | types::CLUSTER)
+/// Source: the xDS protocol, "Grouping Resources into Responses" and "How the
+/// client specifies what resources to return".
+pub(crate) fn is_by_name(type_url: &str) -> bool {
+    matches!(type_url, types::ENDPOINT | types::ROUTE | types::SECRET | types::EXTENSION_CONFIG)
 }
 
-/// Whether an empty list of names in the first request means everything.
-/// It does for all types but those that are watched by name.
-pub(crate) fn empty_means_all(type_url: &str) -> bool {
-    !matches!(type_url, types::ENDPOINT | types::ROUTE | types::SECRET | types::EXTENSION_CONFIG)
-}
+/// The name that asks for everything.
+pub(crate) const WILDCARD: &str = "*";

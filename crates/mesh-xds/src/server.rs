@@ -11,146 +11,55 @@
 //! translator ── on_snapshot ─► └────────────┘
 //! ```
 //!
+//! Both variants share one core: for each type, a [`Watch`] knows by which
+//! names the proxy's state differs from the newest set. A snapshot whose set
+//! was made from the one seen last costs as much as the names that changed.
+//!
 //! Invariant: at most one response per resource type is unacknowledged. A
 //! snapshot that arrives meanwhile replaces the one that waits: the proxy sees
 //! the newest state, not every state.
 //!
+//! Make before break: a type is not sent while one that it may refer to has
+//! news that wait for an acknowledgement, and a removal is not sent before the
+//! types that may refer to the removed resource are acknowledged; both wait
+//! [`WAIT_MAX`] at most.
+//!
 //! Deliberately absent: authentication (`mesh-pilot`), translation
 //! (`mesh-translate`), and any notion of what a cluster or a route is.
+
+mod event;
+mod response;
+mod subscription;
+#[cfg(test)]
+mod tests;
+mod watch;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use mesh_proto::resource::{Resource, ResourceName};
+use mesh_proto::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
+use mesh_proto::resource::{ResourceName, ResourceSet};
+use mesh_proto::types;
 
 use crate::wire::Request;
-use crate::{Node, Snapshot, Variant};
+use crate::{Node, Snapshot, Variant, order};
+
+pub use event::{Event, RequestError, TypeStatus};
+pub use response::Response;
+
+use watch::{Answer, Watch};
 
 /// One ADS stream, seen from the server. See the module's documentation.
 #[derive(Debug)]
 pub struct Subscriber {
     variant: Variant,
+    stream: u64,
+    nonces: u64,
     node: Option<Arc<Node>>,
     snapshot: Option<Arc<Snapshot>>,
-}
-
-/// What a request turned out to mean, for metrics, logs and debug pages.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Event {
-    /// The first request: the proxy says who it is. Always the first event.
-    Identified(Arc<Node>),
-    /// The names that the proxy watches have changed.
-    Subscribed {
-        /// Resource type.
-        type_url: Arc<str>,
-        /// Names it now watches besides `wildcard`.
-        names: usize,
-        /// Whether it watches everything of that type.
-        wildcard: bool,
-        /// Names it did not watch before.
-        added: Vec<ResourceName>,
-        /// Names it no longer watches.
-        removed: Vec<ResourceName>,
-    },
-    /// The proxy took the response.
-    Acked {
-        /// Resource type.
-        type_url: Arc<str>,
-        /// Nonce of the response.
-        nonce: Arc<str>,
-        /// Version of the response.
-        version: Arc<str>,
-        /// From [`Subscriber::poll`] to the request that acknowledged.
-        after: Duration,
-    },
-    /// The proxy refused the response and keeps what it had.
-    Nacked {
-        /// Resource type.
-        type_url: Arc<str>,
-        /// Nonce of the response.
-        nonce: Arc<str>,
-        /// Version of the response.
-        version: Arc<str>,
-        /// The proxy's own words, shortened to [`ERROR_BYTES_MAX`].
-        error: Arc<str>,
-    },
-    /// An answer to a response that is no longer the latest; it is ignored.
-    Stale {
-        /// Resource type.
-        type_url: Arc<str>,
-        /// The nonce that the proxy sent.
-        nonce: String,
-    },
-}
-
-/// A request that ends the stream.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum RequestError {
-    /// The first request does not say who asks.
-    #[error(
-        "the first request on the stream has no node.id; expected type~ip~name.namespace~domain; the stream is closed"
-    )]
-    NoNode,
-    /// ADS carries many types, so each request must name its own.
-    #[error("a request has no type_url, which ADS requires; the stream is closed")]
-    NoType,
-    /// A message of the other variant.
-    #[error("a request of the other xDS variant arrived on a {0:?} stream; the stream is closed")]
-    OtherVariant(Variant),
-    /// More types than anything known asks for.
-    #[error("the proxy asks for more than {TYPES_MAX} resource types on one stream; the stream is closed")]
-    TooManyTypes,
-    /// More names than can be kept for one stream.
-    #[error("the proxy watches more than {NAMES_MAX} resources of type {0}; the stream is closed")]
-    TooManyNames(String),
-}
-
-/// One response, to be encoded and sent as it is.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Response {
-    /// Resource type.
-    pub type_url: Arc<str>,
-    /// Hash of what the response holds: equal content, equal version.
-    pub version: Arc<str>,
-    /// To be returned by the proxy in its answer; unique on the stream.
-    pub nonce: Arc<str>,
-    /// Resources, sorted by name.
-    pub resources: Vec<Resource>,
-    /// Delta only: names that are gone or were asked for in vain, sorted.
-    pub removed: Vec<ResourceName>,
-    /// Whether what `resources` lacks is thereby removed (state of the world
-    /// for Listener and Cluster).
-    pub full: bool,
-}
-
-/// What the server knows about one type on one stream (`/debug/syncz`,
-/// `/debug/adsz`).
-#[derive(Debug, Clone, PartialEq)]
-pub struct TypeStatus {
-    /// Resource type.
-    pub type_url: Arc<str>,
-    /// Whether everything is watched.
-    pub wildcard: bool,
-    /// Names that are watched, sorted.
-    pub names: Vec<ResourceName>,
-    /// Version of the latest response.
-    pub version_sent: Option<Arc<str>>,
-    /// Version of the latest response that was acknowledged.
-    pub version_acked: Option<Arc<str>>,
-    /// Nonce of the latest response.
-    pub nonce_sent: Option<Arc<str>>,
-    /// Nonce of the latest response that was acknowledged.
-    pub nonce_acked: Option<Arc<str>>,
-    /// Nonce of the latest response that was refused.
-    pub nonce_nacked: Option<Arc<str>>,
-    /// Why it was refused; cleared by the next acknowledgement.
-    pub last_error: Option<Arc<str>>,
-    /// When the latest response left [`Subscriber::poll`].
-    pub sent_at: Option<Instant>,
-    /// Whether the proxy has acknowledged everything that the newest snapshot
-    /// holds for it.
-    pub in_sync: bool,
+    /// In push order.
+    watches: Vec<Watch>,
+    nothing: Arc<ResourceSet>,
 }
 
 /// Longest NACK text that is kept, in bytes: Envoy repeats whole resources.
@@ -159,13 +68,21 @@ pub const ERROR_BYTES_MAX: usize = 4096;
 pub const TYPES_MAX: usize = 64;
 /// Names watched per type on one stream.
 pub const NAMES_MAX: usize = 100_000;
+/// How long a removal waits for the types that may refer to what is removed,
+/// and a type for those that it may refer to. A proxy that answers takes
+/// milliseconds; one that does not must not keep others' news for ever.
+pub const WAIT_MAX: Duration = Duration::from_secs(10);
+/// A response that need not hold everything is closed once it holds this many
+/// bytes, and the rest follows when it is acknowledged: gRPC clients refuse
+/// messages over 4 MiB by default.
+pub const RESPONSE_BYTES: usize = 3 << 20;
 
 impl Subscriber {
     /// A fresh stream. `stream` goes into the nonces, to tell streams apart in
     /// logs.
     pub fn new(variant: Variant, stream: u64) -> Self {
-        let _ = stream;
-        Self { variant, node: None, snapshot: None }
+        let nothing = Arc::new(ResourceSet::new([]));
+        Self { variant, stream, nonces: 0, node: None, snapshot: None, watches: Vec::new(), nothing }
     }
 
     /// Takes in a request.
@@ -173,29 +90,65 @@ impl Subscriber {
     /// # Errors
     /// The stream must be closed with `InvalidArgument`; see [`RequestError`].
     pub fn on_request(&mut self, request: Request, now: Instant) -> Result<Vec<Event>, RequestError> {
-        let _ = now;
-        if request.variant() != self.variant {
-            return Err(RequestError::OtherVariant(self.variant));
+        let mut events = Vec::new();
+        match request {
+            Request::Sotw(mut request) if self.variant == Variant::Sotw => {
+                self.identify(request.node.take(), &mut events)?;
+                self.on_sotw(&request, now, &mut events)?;
+            }
+            Request::Delta(mut request) if self.variant == Variant::Delta => {
+                self.identify(request.node.take(), &mut events)?;
+                self.on_delta(&request, now, &mut events)?;
+            }
+            _ => return Err(RequestError::OtherVariant(self.variant)),
         }
-        Ok(Vec::new())
+        Ok(events)
     }
 
     /// Takes in the newest state. One that equals the last costs nothing.
     pub fn on_snapshot(&mut self, snapshot: Arc<Snapshot>) {
+        for watch in &mut self.watches {
+            match snapshot.get(watch.type_url()) {
+                Some(set) => watch.see(set),
+                None if watch.is_offered() => {}
+                None => watch.see(&self.nothing),
+            }
+        }
         self.snapshot = Some(snapshot);
+    }
+
+    /// Resources of a type that snapshots do not hold. They stay in force until
+    /// the next offer.
+    pub fn offer(&mut self, type_url: &str, set: &Arc<ResourceSet>) {
+        if let Some(watch) = self.watches.iter_mut().find(|w| &**w.type_url() == type_url) {
+            watch.offer(set);
+        }
     }
 
     /// The next response to send, in push order, or `None` until something
     /// else happens or [`Self::wake_at`] has come.
     pub fn poll(&mut self, now: Instant) -> Option<Response> {
-        let _ = now;
+        self.snapshot.as_ref()?;
+        let mut blocked = false;
+        for index in 0..self.watches.len() {
+            let removals = self.removals_may_go(index, now);
+            let watch = &self.watches[index];
+            if (blocked && order::is_ordered(watch.type_url())) || !watch.is_due(removals) {
+                continue;
+            }
+            if watch.is_in_flight() {
+                blocked |= watch.holds_back_others_until().is_some_and(|until| now < until);
+                continue;
+            }
+            return Some(self.respond(index, removals, now));
+        }
         None
     }
 
-    /// When [`Self::poll`] should be called again though nothing happened: a
-    /// removal that waits for references to go has waited long enough.
-    pub fn wake_at(&self) -> Option<Instant> {
-        None
+    /// When, after `now`, [`Self::poll`] should be called again though nothing
+    /// happened: something will have waited long enough for an acknowledgement.
+    pub fn wake_at(&self, now: Instant) -> Option<Instant> {
+        self.watches.iter().filter_map(|watch| watch.wake_at(now)).min()
     }
 
     /// The node, once identified.
@@ -210,14 +163,124 @@ impl Subscriber {
 
     /// The types that the proxy has asked for, in push order.
     pub fn status(&self) -> Vec<TypeStatus> {
-        Vec::new()
+        self.watches.iter().map(Watch::status).collect()
     }
-}
 
-impl Response {
-    /// The protobuf message, assembled from the resources' own bytes.
-    pub fn encode(&self, variant: Variant) -> Bytes {
-        let _ = variant;
-        Bytes::new()
+    /// The names watched of one type, sorted.
+    pub fn names(&self, type_url: &str) -> impl Iterator<Item = &ResourceName> {
+        self.watches.iter().filter(move |w| &**w.type_url() == type_url).flat_map(|w| w.watched())
+    }
+
+    fn identify(&mut self, node: Option<Node>, events: &mut Vec<Event>) -> Result<(), RequestError> {
+        if self.node.is_none() {
+            let node = Arc::new(node.filter(|n| !n.id.is_empty()).ok_or(RequestError::NoNode)?);
+            self.node = Some(node.clone());
+            events.push(Event::Identified(node));
+        }
+        Ok(())
+    }
+
+    fn on_sotw(
+        &mut self,
+        request: &DiscoveryRequest,
+        now: Instant,
+        events: &mut Vec<Event>,
+    ) -> Result<(), RequestError> {
+        let (index, is_new) = self.watch_of(&request.type_url)?;
+        let watch = &mut self.watches[index];
+        let first = is_new || (request.response_nonce.is_empty() && request.error_detail.is_none());
+        if !first {
+            let error = request.error_detail.as_ref().map(|status| status.message.as_str());
+            match watch.on_answer(&request.response_nonce, error, now) {
+                Answer::Event(event) => events.push(event),
+                Answer::Repeated => {}
+                Answer::Stale(event) => {
+                    events.push(event);
+                    return Ok(());
+                }
+            }
+        }
+        events.extend(watch.replace_names(&request.resource_names, first));
+        let too_many = watch.names() > NAMES_MAX;
+        self.after_subscription(&request.type_url, first, too_many)
+    }
+
+    fn on_delta(
+        &mut self,
+        request: &DeltaDiscoveryRequest,
+        now: Instant,
+        events: &mut Vec<Event>,
+    ) -> Result<(), RequestError> {
+        let (index, first) = self.watch_of(&request.type_url)?;
+        let watch = &mut self.watches[index];
+        if !first && !request.response_nonce.is_empty() {
+            let error = request.error_detail.as_ref().map(|status| status.message.as_str());
+            match watch.on_answer(&request.response_nonce, error, now) {
+                Answer::Event(event) | Answer::Stale(event) => events.push(event),
+                Answer::Repeated => {}
+            }
+        }
+        // Names come as differences here, so they count even in an answer that
+        // comes too late.
+        events.extend(watch.change_names(request, first));
+        let too_many = watch.names() > NAMES_MAX;
+        self.after_subscription(&request.type_url, first, too_many)
+    }
+
+    fn after_subscription(&mut self, type_url: &str, first: bool, too_many: bool) -> Result<(), RequestError> {
+        if too_many {
+            return Err(RequestError::TooManyNames(type_url.to_owned()));
+        }
+        if first && type_url == types::CLUSTER {
+            // The proxy warms the clusters that it is about to get, and may
+            // wait for endpoints that it was sent before.
+            if let Some(endpoints) = self.watch_mut(types::ENDPOINT) {
+                endpoints.resend_all();
+            }
+        }
+        Ok(())
+    }
+
+    /// The watch of this type and whether it has just been made.
+    fn watch_of(&mut self, type_url: &str) -> Result<(usize, bool), RequestError> {
+        if type_url.is_empty() {
+            return Err(RequestError::NoType);
+        }
+        if let Some(index) = self.watches.iter().position(|w| &**w.type_url() == type_url) {
+            return Ok((index, false));
+        }
+        if self.watches.len() == TYPES_MAX {
+            return Err(RequestError::TooManyTypes);
+        }
+        let set = self.snapshot.as_ref().and_then(|s| s.get(type_url)).unwrap_or(&self.nothing);
+        let watch = Watch::new(type_url.into(), self.variant, set.clone());
+        let index = self.watches.partition_point(|w| order::rank(w.type_url()) <= order::rank(type_url));
+        self.watches.insert(index, watch);
+        Ok((index, true))
+    }
+
+    fn watch_mut(&mut self, type_url: &str) -> Option<&mut Watch> {
+        self.watches.iter_mut().find(|w| &**w.type_url() == type_url)
+    }
+
+    fn respond(&mut self, index: usize, removals: bool, now: Instant) -> Response {
+        self.nonces += 1;
+        let nonce = format!("{:x}-{:x}", self.stream, self.nonces);
+        let (response, changed) = self.watches[index].respond(nonce.into(), removals, now);
+        if &*response.type_url == types::CLUSTER {
+            // A cluster that changes is warmed anew and waits for endpoints,
+            // though they are what they were. Istio names both alike.
+            if let Some(endpoints) = self.watch_mut(types::ENDPOINT) {
+                changed.iter().for_each(|name| endpoints.resend(name));
+            }
+        }
+        response
+    }
+
+    fn removals_may_go(&mut self, index: usize, now: Instant) -> bool {
+        let watch = &self.watches[index];
+        let referrers = order::referrers(watch.type_url());
+        let settled = self.watches.iter().all(|w| w.is_settled() || !referrers.contains(&&**w.type_url()));
+        self.watches[index].removals_may_go(settled, now)
     }
 }

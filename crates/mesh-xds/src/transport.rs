@@ -4,3 +4,5 @@
 pub mod client;
 mod codec;
 pub mod server;
+#[cfg(test)]
+mod tests;

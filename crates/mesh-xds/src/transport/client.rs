@@ -2,15 +2,25 @@
 //!
 //! [`connect`] starts one task. It dials (host:port or a unix path), drives the
 //! state machine, and after any failure dials again with exponential backoff
-//! and jitter. Updates come out of a bounded channel; answers go in through
+//! and jitter. Updates come out of a bounded channel, so that an owner who is
+//! busy slows the server down instead of filling memory; answers go in through
 //! [`Handle`].
+//!
+//! Whatever a server sends, the task goes on: what does not decode or is too
+//! large ends the stream, is reported in [`Event::Disconnected`], and the next
+//! attempt follows.
+
+mod dial;
+mod driver;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use crate::client::{AdsClient, Update, Wanted};
+use crate::client::{AdsClient, ResponseError, Update, Wanted};
+
+use driver::{Command, Driver};
 
 /// Where the control plane listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,7 +38,8 @@ pub struct Options {
     pub target: Target,
     /// Time for connecting, TCP and HTTP/2 together.
     pub connect_timeout: Duration,
-    /// Delay after the first failure; doubles with each further one.
+    /// Delay after the first failure; doubles with each further one until a
+    /// response has arrived.
     pub backoff_base: Duration,
     /// Longest delay.
     pub backoff_max: Duration,
@@ -38,7 +49,8 @@ pub struct Options {
     pub keepalive_interval: Option<Duration>,
     /// A PING unanswered for this long closes the connection.
     pub keepalive_timeout: Duration,
-    /// Seed of the jitter, so that a test can repeat it.
+    /// Seed of the jitter, so that a test can repeat it. Processes should draw
+    /// it, or all come back at the same moment.
     pub jitter_seed: u64,
 }
 
@@ -57,22 +69,14 @@ pub enum Event {
     /// Resources arrived. Must be answered through [`Handle::ack`] or
     /// [`Handle::nack`].
     Update(Update),
-    /// The server sent something that cannot be used; see
-    /// [`ResponseError`](crate::client::ResponseError).
-    Refused(crate::client::ResponseError),
+    /// The server sent something that cannot be used; the stream goes on.
+    Refused(ResponseError),
 }
 
 /// Speaks to the driver's task. Dropping the last one ends it.
 #[derive(Debug, Clone)]
 pub struct Handle {
     commands: mpsc::UnboundedSender<Command>,
-}
-
-#[derive(Debug)]
-enum Command {
-    Want(String, Wanted),
-    Ack { type_url: String, nonce: String },
-    Nack { type_url: String, nonce: String, text: String },
 }
 
 impl Handle {
@@ -92,13 +96,32 @@ impl Handle {
     }
 
     fn send(&self, command: Command) {
-        // The driver ends only with its owner, which then no longer listens.
+        // The driver ends only when nobody listens to it any more.
         let _ = self.commands.send(command);
     }
 }
 
+impl Target {
+    /// `unix:/path`, `unix:///path` or `host:port`.
+    pub fn parse(text: &str) -> Self {
+        match text.strip_prefix("unix:") {
+            Some(path) => Self::Unix(PathBuf::from(path.strip_prefix("//").unwrap_or(path))),
+            None => Self::Tcp(text.to_owned()),
+        }
+    }
+}
+
+impl std::fmt::Display for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tcp(address) => f.write_str(address),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
 impl Options {
-    /// The usual bounds for `target`.
+    /// The usual bounds for `target`. The jitter's seed is drawn.
     pub fn new(target: Target) -> Self {
         Self {
             target,
@@ -108,18 +131,20 @@ impl Options {
             response_bytes_max: 64 << 20,
             keepalive_interval: Some(Duration::from_secs(30)),
             keepalive_timeout: Duration::from_secs(10),
-            jitter_seed: 0,
+            jitter_seed: rand::random(),
         }
     }
 }
 
 /// Starts the driver on the current tokio runtime.
 pub fn connect(client: AdsClient, options: Options) -> (Handle, mpsc::Receiver<Event>) {
-    let _ = (client, options);
-    let (commands, _) = mpsc::unbounded_channel();
-    let (_, events) = mpsc::channel(EVENTS_MAX);
-    (Handle { commands }, events)
+    // Commands are few: what the owner wants, and one answer per update, of
+    // which at most `EVENTS` and one per type are out.
+    let (commands, received) = mpsc::unbounded_channel();
+    let (events, delivered) = mpsc::channel(EVENTS);
+    tokio::spawn(Driver::new(client, options, received, events).run());
+    (Handle { commands }, delivered)
 }
 
 /// Events that wait for the owner; when full, no further response is read.
-const EVENTS_MAX: usize = 16;
+const EVENTS: usize = 16;

@@ -1,22 +1,37 @@
 //! Serves ADS on a listener: one task per stream, each driving its own
 //! [`Subscriber`](crate::server::Subscriber).
 //!
+//! A stream's task awaits requests, snapshots and room in its own outgoing
+//! queue, so a proxy that reads slowly delays nobody but itself, and when it
+//! reads again it gets the newest state.
+//!
 //! Deliberately absent: where snapshots come from ([`Source`]) and what is made
 //! of what happens ([`Observer`]).
 
+mod pace;
+mod service;
+mod stream;
+mod streams;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, SystemTime};
 
+use mesh_proto::resource::ResourceSet;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tonic::Status;
 use tonic::service::Routes;
+use tonic::transport::server::TcpIncoming;
 
-use mesh_proto::resource::ResourceSet;
-
-use crate::server::{Event, TypeStatus};
+use crate::server::Event;
 use crate::{Node, Snapshot, Variant};
+
+use pace::Pace;
+use service::AdsService;
+
+pub use streams::{StreamStatus, Streams};
 
 /// Gives each proxy its state.
 pub trait Source: Send + Sync + 'static {
@@ -34,7 +49,7 @@ pub trait Source: Send + Sync + 'static {
 
     /// Answers a type that the snapshot does not hold, once for each change of
     /// the names (`istio.io/debug` is served so). `None`: it has no resources.
-    fn answer(&self, node: &Arc<Node>, type_url: &str, names: &[String]) -> Option<Arc<ResourceSet>> {
+    fn answer(&self, node: &Arc<Node>, type_url: &str, names: &[&str]) -> Option<Arc<ResourceSet>> {
         let _ = (node, type_url, names);
         None
     }
@@ -55,6 +70,11 @@ pub trait Observer: Send + Sync + 'static {
     fn sent(&self, peer: &Peer, node: &Arc<Node>, sent: &Sent<'_>) {
         let _ = (peer, node, sent);
     }
+    /// A stream was closed for what it sent, or because the source refused it;
+    /// `node` if it got so far as to say who it is.
+    fn rejected(&self, peer: &Peer, node: Option<&Arc<Node>>, status: &Status) {
+        let _ = (peer, node, status);
+    }
     /// The stream of a proxy that had been accepted has ended.
     fn disconnected(&self, peer: &Peer, node: &Arc<Node>) {
         let _ = (peer, node);
@@ -64,7 +84,7 @@ pub trait Observer: Send + Sync + 'static {
 /// One ADS stream's other end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Peer {
-    /// Counts streams since the process began.
+    /// Counts the streams of one [`AdsServer`], from 1.
     pub stream: u64,
     /// Where the connection comes from; `None` if the transport cannot say.
     pub address: Option<SocketAddr>,
@@ -91,19 +111,6 @@ pub struct Sent<'a> {
     pub bytes: usize,
 }
 
-/// One stream, as debug pages show it.
-#[derive(Debug, Clone)]
-pub struct StreamStatus {
-    /// The other end.
-    pub peer: Peer,
-    /// Who it says it is.
-    pub node: Arc<Node>,
-    /// The newest snapshot made for it.
-    pub snapshot: Option<Arc<Snapshot>>,
-    /// The types it watches, in push order.
-    pub types: Vec<(TypeStatus, Option<SystemTime>)>,
-}
-
 /// Bounds and intervals.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -117,9 +124,8 @@ pub struct Options {
     pub connects_per_second: u32,
     /// Requests read per second from one stream; later ones wait.
     pub requests_per_second: u32,
-    /// A connection is asked to go (GOAWAY) at this age, to spread proxies over
-    /// replicas.
-    pub connection_age: Option<Duration>,
+    /// A stream is ended at this age, to spread proxies over replicas.
+    pub stream_age: Option<Duration>,
 }
 
 impl Default for Options {
@@ -130,69 +136,125 @@ impl Default for Options {
             keepalive_timeout: Duration::from_secs(10),
             connects_per_second: 1_000,
             requests_per_second: 2_000,
-            connection_age: None,
+            stream_age: None,
         }
     }
 }
 
-/// The ADS service.
+/// The ADS service. Cheap to clone.
 #[derive(Debug)]
 pub struct AdsServer<S, O> {
-    source: Arc<S>,
-    observer: Arc<O>,
-    options: Options,
+    shared: Arc<Shared<S, O>>,
 }
 
-/// Reads the state of the streams that are open. Cheap to clone.
-#[derive(Debug, Clone)]
-pub struct Streams {}
+#[derive(Debug)]
+struct Shared<S, O> {
+    source: S,
+    observer: O,
+    options: Options,
+    streams: Streams,
+    last_stream: AtomicU64,
+    connects: Pace,
+    closing: watch::Sender<bool>,
+}
 
-impl Streams {
-    /// The status of every stream that answers within a second, in the order
-    /// in which they connected. Only then is it computed: streams keep nothing
-    /// for debug pages.
-    pub async fn status(&self) -> Vec<StreamStatus> {
-        Vec::new()
-    }
-
-    /// How many are open.
-    pub fn count(&self) -> usize {
-        0
+impl<S, O> Clone for AdsServer<S, O> {
+    fn clone(&self) -> Self {
+        Self { shared: self.shared.clone() }
     }
 }
 
 impl<S: Source, O: Observer> AdsServer<S, O> {
-    /// A server that asks `source` and tells `observer`.
-    pub fn new(source: Arc<S>, observer: Arc<O>, options: Options) -> Self {
-        Self { source, observer, options }
+    /// A server that asks `source` and tells `observer`; both may be `Arc`s.
+    pub fn new(source: S, observer: O, options: Options) -> Self {
+        let connects = Pace::new(options.connects_per_second);
+        let shared = Shared {
+            source,
+            observer,
+            options,
+            streams: Streams::default(),
+            last_stream: AtomicU64::new(0),
+            connects,
+            closing: watch::Sender::new(false),
+        };
+        Self { shared: Arc::new(shared) }
     }
 
     /// The open streams, for debug pages.
     pub fn streams(&self) -> Streams {
-        let _ = (&self.source, &self.observer);
-        Streams {}
+        self.shared.streams.clone()
     }
 
     /// The two ADS methods as tonic routes, to which the caller may add other
-    /// services before [`serve`].
+    /// services and axum routes before [`Self::serve`].
     pub fn routes(&self) -> Routes {
-        let _ = &self.options;
-        Routes::default()
+        Routes::new(AdsService::new(self.shared.clone()))
+    }
+
+    /// Ends all streams and every later one with `UNAVAILABLE`, which tells
+    /// proxies to come back.
+    pub fn close(&self) {
+        self.shared.closing.send_replace(true);
+    }
+
+    /// Serves `routes` on `listener`, HTTP/1.1 as well as HTTP/2, until
+    /// `shutdown` completes; then closes the streams and returns when the
+    /// connections are done.
+    ///
+    /// # Errors
+    /// If the listener fails.
+    pub async fn serve(
+        &self,
+        listener: TcpListener,
+        routes: Routes,
+        shutdown: impl Future<Output = ()> + Send,
+    ) -> Result<(), tonic::transport::Error> {
+        let options = &self.shared.options;
+        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+        tonic::transport::Server::builder()
+            .accept_http1(true)
+            .http2_keepalive_interval(Some(options.keepalive_interval))
+            .http2_keepalive_timeout(Some(options.keepalive_timeout))
+            .add_routes(routes)
+            .serve_with_incoming_shutdown(incoming, async {
+                shutdown.await;
+                self.close();
+            })
+            .await
     }
 }
 
-/// Serves `routes` on `listener` until `shutdown` completes; then no stream is
-/// accepted, and open streams are ended after their last response.
-///
-/// # Errors
-/// If the listener fails.
-pub async fn serve(
-    listener: TcpListener,
-    routes: Routes,
-    options: &Options,
-    shutdown: impl Future<Output = ()> + Send,
-) -> Result<(), tonic::transport::Error> {
-    let _ = options;
-    let incoming = tonic::transport::server::TcpIncoming::from(listener);
-    tonic::transport::Server::builder().add_routes(routes).serve_with_incoming_shutdown(incoming, shutdown).await
+impl<S: Source> Source for Arc<S> {
+    fn connect(
+        &self,
+        node: &Arc<Node>,
+        peer: &Peer,
+    ) -> impl Future<Output = Result<watch::Receiver<Arc<Snapshot>>, Status>> + Send {
+        S::connect(self, node, peer)
+    }
+
+    fn answer(&self, node: &Arc<Node>, type_url: &str, names: &[&str]) -> Option<Arc<ResourceSet>> {
+        S::answer(self, node, type_url, names)
+    }
 }
+
+impl<O: Observer> Observer for Arc<O> {
+    fn connected(&self, peer: &Peer, node: &Arc<Node>) {
+        O::connected(self, peer, node);
+    }
+    fn event(&self, peer: &Peer, node: &Arc<Node>, event: &Event) {
+        O::event(self, peer, node, event);
+    }
+    fn sent(&self, peer: &Peer, node: &Arc<Node>, sent: &Sent<'_>) {
+        O::sent(self, peer, node, sent);
+    }
+    fn rejected(&self, peer: &Peer, node: Option<&Arc<Node>>, status: &Status) {
+        O::rejected(self, peer, node, status);
+    }
+    fn disconnected(&self, peer: &Peer, node: &Arc<Node>) {
+        O::disconnected(self, peer, node);
+    }
+}
+
+/// An observer that looks away.
+impl Observer for () {}
