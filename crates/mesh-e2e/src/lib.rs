@@ -17,6 +17,7 @@
 
 pub mod address;
 pub mod binary;
+pub mod echo;
 pub mod garbage;
 pub mod grpc;
 pub mod http1;

@@ -139,6 +139,7 @@ impl Sidecar {
         std::fs::write(&path, bootstrap.to_string()).unwrap_or_else(|error| panic!("{name}: {error}"));
         let mut command = kind.command();
         command.arg("-c").arg(&path).args(["--concurrency", "1", "--disable-hot-restart", "-l", "warning"]);
+        command.args(["--file-flush-interval-msec", "50"]);
         let process = Process::start(&format!("proxy of {name}"), &mut command);
         Self { admin, process, _dir: dir }
     }

@@ -6,6 +6,7 @@ mod balance;
 mod capture;
 mod debug;
 mod harness;
+mod parity;
 mod proxyless;
 mod reload;
 mod resilience;
