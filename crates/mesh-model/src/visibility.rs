@@ -22,24 +22,26 @@ impl Visibility {
         own: &Name,
         default: &Visibility,
     ) -> Visibility {
+        let mut entries = entries.into_iter().peekable();
+        if entries.peek().is_some() {
+            return Self::of(&mut entries, own);
+        }
+        match default {
+            Visibility::Namespaces(list) => Self::of(&mut list.iter().map(|n| &**n), own),
+            other => other.clone(),
+        }
+    }
+
+    fn of(entries: &mut dyn Iterator<Item = &str>, own: &Name) -> Visibility {
         let mut namespaces = Vec::new();
-        let (mut any, mut none) = (false, false);
+        let mut none = false;
         for entry in entries {
-            any = true;
             match entry {
                 "*" => return Visibility::Public,
                 "~" => none = true,
                 "." => namespaces.push(own.clone()),
                 name => namespaces.push(name.into()),
             }
-        }
-        if !any {
-            return match default {
-                Visibility::Namespaces(list) => {
-                    Visibility::from_entries(list.iter().map(|n| &**n), own, &Visibility::Public)
-                }
-                other => other.clone(),
-            };
         }
         if none && namespaces.is_empty() {
             return Visibility::None;
@@ -56,5 +58,23 @@ impl Visibility {
             Visibility::None => false,
             Visibility::Namespaces(list) => list.iter().any(|n| &**n == namespace),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_default_of_own_namespace_means_that_of_each_object() {
+        let own: Name = "shop".into();
+        let default = Visibility::from_entries(["."], &".".into(), &Visibility::Public);
+        let check = |entries: &[&str], expected| {
+            assert_eq!(Visibility::from_entries(entries.iter().copied(), &own, &default), expected, "{entries:?}");
+        };
+        check(&[], Visibility::Namespaces(vec![own.clone()]));
+        check(&["*"], Visibility::Public);
+        check(&["~"], Visibility::None);
+        check(&["b", ".", "b"], Visibility::Namespaces(vec!["b".into(), own.clone()]));
     }
 }
