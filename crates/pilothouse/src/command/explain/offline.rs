@@ -1,0 +1,58 @@
+//! A subject from a folder of manifests, with nothing running.
+
+use std::path::PathBuf;
+
+use mesh_model::{Severity, WorkloadKey};
+use mesh_pilot::offline::{self, LoadOptions};
+
+use super::subject::{self, Candidate, Subject};
+use crate::explanation::convert;
+use crate::failure::{Failure, Result};
+use crate::terminal;
+
+/// What the sidecar of the workload `from` would have for `files`.
+///
+/// # Errors
+/// If the workload is not there, or a path cannot be read. What is wrong in the
+/// files is printed on standard error and the rest is answered from.
+pub(super) async fn subject(files: &[PathBuf], from: &str, domain: &str) -> Result<Subject> {
+    for path in files {
+        std::fs::metadata(path).map_err(|error| Failure::Data(format!("-f {}: {error}", path.display())))?;
+    }
+    let options = LoadOptions { config_dirs: files.to_vec(), mesh_config: None, domain: domain.to_owned() };
+    let loaded = offline::load(&options).await;
+    for diagnostic in loaded.diagnostics.iter().filter(|d| d.severity >= Severity::Error) {
+        anstream::eprintln!("{}", terminal::paint(terminal::WARNING, &diagnostic.to_string()));
+    }
+    let snapshot = &loaded.snapshot;
+    let workloads: Vec<_> = snapshot.workloads.iter().collect();
+    let candidates: Vec<Candidate> = workloads
+        .iter()
+        .map(|w| Candidate {
+            namespace: w.meta.namespace().to_string(),
+            name: w.meta.name().to_string(),
+            app: w.meta.labels.get("app").map(str::to_owned),
+        })
+        .collect();
+    let workload = workloads[subject::choose(from, &candidates).map_err(Failure::Data)?];
+    let WorkloadKey { namespace, name } = workload.key();
+    let address = *workload
+        .addresses
+        .first()
+        .ok_or_else(|| Failure::Data(format!("{} has no address, so it has no proxy", workload.meta.object)))?;
+    let view = offline::view(snapshot, &workload.key()).map_err(|error| Failure::Data(error.to_string()))?;
+    let mut locations = subject::locations(snapshot);
+    locations.extend(loaded.locations.iter().map(|(object, place)| (convert::key(object), place.clone())));
+    let bodies = |(type_url, set): (&std::sync::Arc<str>, &std::sync::Arc<mesh_proto::resource::ResourceSet>)| {
+        set.iter().map(|r| (type_url.to_string(), r.body.clone())).collect::<Vec<_>>()
+    };
+    Ok(Subject {
+        name: format!("{name}.{namespace}"),
+        namespace: namespace.to_string(),
+        address,
+        domain: domain.to_owned(),
+        resources: view.resources.iter().flat_map(bodies).collect(),
+        hosts: subject::hosts(snapshot),
+        locations,
+    })
+}
