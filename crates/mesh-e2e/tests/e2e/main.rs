@@ -4,6 +4,7 @@
 mod bad_input;
 mod balance;
 mod capture;
+mod commands;
 mod debug;
 mod harness;
 mod parity;
