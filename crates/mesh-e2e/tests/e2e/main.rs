@@ -11,4 +11,5 @@ mod parity;
 mod proxyless;
 mod reload;
 mod resilience;
+mod rules;
 mod samples;
