@@ -9,18 +9,32 @@
 //! **Invariant:** readers never lock; a host set names every host of every
 //! list it holds, and a host's counters outlive the host sets it is in.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use rand::RngCore;
 
-use crate::cluster::ClusterConfig;
-use crate::endpoint::{Health, LoadAssignment, Locality};
-use crate::outlier::{Event, Outcome};
+use crate::cluster::{ClusterConfig, Discovery};
+use crate::endpoint::{LoadAssignment, Target};
+use crate::outlier::{self, Event, Outcome};
 use crate::route::Priority;
+
+mod host_set;
+mod limits;
+mod original_dst;
+mod priority;
+mod schedule;
+#[cfg(test)]
+mod tests;
+
+pub use host_set::{HostSet, Member};
+pub use limits::{Breaker, Overflow, Permit, Resource};
+pub use priority::PriorityLoad;
 
 /// A cluster with its hosts.
 #[derive(Debug)]
@@ -29,6 +43,19 @@ pub struct Cluster {
     config: ArcSwap<ClusterConfig>,
     hosts: ArcSwap<HostSet>,
     breakers: [Arc<Breaker>; 2],
+    /// Where round robin begins: drawn once, so that not every proxy begins with the same host.
+    start: OnceLock<u64>,
+    originals: original_dst::Originals,
+    writer: Mutex<Writer>,
+}
+
+/// What only writers see.
+#[derive(Debug, Default)]
+struct Writer {
+    assignment: LoadAssignment,
+    by_address: HashMap<SocketAddr, Arc<Host>>,
+    outlier: outlier::Timer,
+    originals_swept: Option<Instant>,
 }
 
 /// One upstream host with what is counted about it. Shared by all host sets
@@ -41,6 +68,8 @@ pub struct Host {
     pub hostname: Arc<str>,
     /// What is counted.
     pub stats: HostStats,
+    pub(crate) monitor: outlier::Monitor,
+    ejected: AtomicBool,
 }
 
 /// Counters of a host. All are read for `/clusters`.
@@ -64,34 +93,10 @@ pub struct HostStats {
     pub rq_timeout: AtomicU64,
 }
 
-/// A host in a host set.
-#[derive(Debug, Clone)]
-pub struct Member {
-    /// The host.
-    pub host: Arc<Host>,
-    /// Its weight, at least 1.
-    pub weight: u32,
-    /// Its priority.
-    pub priority: u32,
-    /// Where it is.
-    pub locality: Locality,
-    /// What the control plane says of its health.
-    pub health: Health,
-    /// Whether outlier detection has it ejected.
-    pub ejected: bool,
-}
-
-/// The hosts of a cluster at one moment.
-#[derive(Debug, Default)]
-pub struct HostSet {
-    /// All hosts, by priority, in the order of the resource.
-    pub members: Vec<Member>,
-}
-
 /// What a pick depends on beside the cluster.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct PickContext<'a> {
-    /// The request's hash ([`crate::route::Matched::hash`]).
+    /// The request's hash ([`crate::route::Matched::hash`]). No policy of today looks at it.
     pub hash: Option<u64>,
     /// Hosts of earlier tries, to be avoided if the retry policy says so.
     pub previous: &'a [Arc<Host>],
@@ -121,65 +126,6 @@ pub enum PickError {
     NoOriginalDestination,
 }
 
-/// Circuit breaker of one priority: limits come from the configuration at each
-/// admission, counts are shared by all workers.
-#[derive(Debug, Default)]
-pub struct Breaker {
-    /// Connections open.
-    pub connections: AtomicU32,
-    /// Requests waiting for a connection.
-    pub pending: AtomicU32,
-    /// Requests in flight.
-    pub requests: AtomicU32,
-    /// Retries in flight.
-    pub retries: AtomicU32,
-}
-
-/// Which limit a circuit breaker counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Resource {
-    /// `max_connections`
-    Connections,
-    /// `max_pending_requests`
-    Pending,
-    /// `max_requests`
-    Requests,
-    /// `max_retries` or the retry budget
-    Retries,
-}
-
-/// A circuit breaker is open (flag UO).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("circuit breaker open: {resource:?}")]
-pub struct Overflow {
-    /// Which limit was reached.
-    pub resource: Resource,
-}
-
-/// Holds one unit of a circuit breaker until dropped.
-#[derive(Debug)]
-pub struct Permit {
-    breaker: Arc<Breaker>,
-    resource: Resource,
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        self.breaker.count(self.resource).fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
-impl Breaker {
-    fn count(&self, resource: Resource) -> &AtomicU32 {
-        match resource {
-            Resource::Connections => &self.connections,
-            Resource::Pending => &self.pending,
-            Resource::Requests => &self.requests,
-            Resource::Retries => &self.retries,
-        }
-    }
-}
-
 /// One request in flight at a host, until dropped.
 #[derive(Debug)]
 pub struct InFlight(Arc<Host>);
@@ -198,23 +144,78 @@ impl Drop for InFlight {
 }
 
 impl Host {
+    /// A host that no cluster knows yet.
+    pub(crate) fn new(address: SocketAddr, hostname: Arc<str>) -> Self {
+        Self {
+            address,
+            hostname,
+            stats: HostStats::default(),
+            monitor: outlier::Monitor::default(),
+            ejected: AtomicBool::new(false),
+        }
+    }
+
     /// Counts a request in flight until the guard is dropped.
     pub fn begin_request(self: &Arc<Self>) -> InFlight {
         self.stats.rq_active.fetch_add(1, Ordering::AcqRel);
         self.stats.rq_total.fetch_add(1, Ordering::Relaxed);
         InFlight(self.clone())
     }
+
+    /// Requests in flight.
+    pub fn active(&self) -> u32 {
+        self.stats.rq_active.load(Ordering::Relaxed)
+    }
+
+    /// Whether outlier detection has it ejected.
+    pub fn is_ejected(&self) -> bool {
+        self.ejected.load(Ordering::Acquire)
+    }
+
+    /// Success rate in percent over the last outlier interval; `None` if it
+    /// had too few requests.
+    pub fn success_rate(&self) -> Option<f64> {
+        self.monitor.success_rate()
+    }
+
+    pub(crate) fn set_ejected(&self, ejected: bool) {
+        self.ejected.store(ejected, Ordering::Release);
+    }
+
+    fn count(&self, outcome: Outcome) {
+        let counter = match outcome {
+            Outcome::Status(status) if status < 500 => &self.stats.rq_success,
+            Outcome::Connected => return,
+            Outcome::ConnectFailure => {
+                self.stats.cx_connect_fail.fetch_add(1, Ordering::Relaxed);
+                &self.stats.rq_error
+            }
+            Outcome::Timeout => {
+                self.stats.rq_timeout.fetch_add(1, Ordering::Relaxed);
+                &self.stats.rq_error
+            }
+            Outcome::Status(_) | Outcome::Reset => &self.stats.rq_error,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 impl Cluster {
-    /// A cluster without hosts, unless its configuration has them.
+    /// A cluster without hosts, unless its configuration has them. Endpoints
+    /// that are still names count as none until they are resolved.
     pub fn new(config: ClusterConfig) -> Self {
-        Self {
+        let writer = Writer { assignment: config.load_assignment.clone(), ..Writer::default() };
+        let cluster = Self {
             name: config.name.clone(),
             config: ArcSwap::from_pointee(config),
             hosts: ArcSwap::default(),
             breakers: [Arc::default(), Arc::default()],
-        }
+            start: OnceLock::new(),
+            originals: original_dst::Originals::default(),
+            writer: Mutex::new(writer),
+        };
+        cluster.rebuild(&mut cluster.writer.lock());
+        cluster
     }
 
     /// Its name.
@@ -227,20 +228,39 @@ impl Cluster {
         self.config.load_full()
     }
 
-    /// Its hosts.
+    /// Its hosts, except those of ORIGINAL_DST clusters.
     pub fn hosts(&self) -> Arc<HostSet> {
         self.hosts.load_full()
     }
 
-    /// Takes a new configuration; hosts and counters stay.
+    /// Hosts of an ORIGINAL_DST cluster that were used lately.
+    pub fn original_hosts(&self) -> Vec<Arc<Host>> {
+        self.originals.all()
+    }
+
+    /// Takes a new configuration; hosts and counters stay. Endpoints in the
+    /// configuration itself replace the hosts if they changed.
     pub fn update_config(&self, config: ClusterConfig) {
+        let mut writer = self.writer.lock();
+        let previous = self.config.load_full();
+        let inline_changed = previous.load_assignment != config.load_assignment;
+        let was_discovered = matches!(previous.discovery, Discovery::Eds { .. });
+        if matches!(config.discovery, Discovery::Static) && (inline_changed || was_discovered) {
+            writer.assignment = config.load_assignment.clone();
+        }
         self.config.store(Arc::new(config));
+        self.rebuild(&mut writer);
     }
 
     /// Takes new endpoints. Hosts that remain (same address) keep their
-    /// counters and ejections. Names must have been resolved.
+    /// counters and ejections. Endpoints that are still names count as none.
     pub fn update_endpoints(&self, assignment: &LoadAssignment) {
-        let _ = assignment;
+        let mut writer = self.writer.lock();
+        if writer.assignment == *assignment {
+            return;
+        }
+        writer.assignment = assignment.clone();
+        self.rebuild(&mut writer);
     }
 
     /// A host for one request or connection.
@@ -248,8 +268,24 @@ impl Cluster {
     /// # Errors
     /// [`PickError`]: the answer is 503.
     pub fn pick_endpoint(&self, context: &PickContext<'_>, rng: &mut impl RngCore) -> Result<Arc<Host>, PickError> {
-        let _ = (context, rng);
-        Err(PickError::NoHealthyHost)
+        let hosts = self.hosts.load();
+        if let Some(original) = &hosts.original_dst {
+            return self.originals.pick(original, context);
+        }
+        if let Some((category, ppm)) = hosts.drops.first()
+            && rng.next_u32() % 1_000_000 < *ppm
+        {
+            return Err(PickError::Dropped { category: category.clone() });
+        }
+        let start = *self.start.get_or_init(|| rng.next_u64() >> 1);
+        let mut tries = context.avoid_attempts;
+        loop {
+            let host = hosts.pick(start, rng).ok_or(PickError::NoHealthyHost)?;
+            if tries == 0 || !context.previous.iter().any(|p| Arc::ptr_eq(p, host)) {
+                return Ok(host.clone());
+            }
+            tries -= 1;
+        }
     }
 
     /// Takes a unit of the circuit breaker of `priority`.
@@ -257,9 +293,8 @@ impl Cluster {
     /// # Errors
     /// [`Overflow`] if the limit is reached: the answer is 503 with flag UO.
     pub fn admit(&self, resource: Resource, priority: Priority) -> Result<Permit, Overflow> {
-        let breaker = &self.breakers[priority as usize];
-        breaker.count(resource).fetch_add(1, Ordering::AcqRel);
-        Ok(Permit { breaker: breaker.clone(), resource })
+        let thresholds = self.config.load().thresholds[priority as usize];
+        limits::admit(&self.breakers[priority as usize], resource, &thresholds)
     }
 
     /// The circuit breaker of `priority`, for reports.
@@ -270,14 +305,63 @@ impl Cluster {
     /// Tells outlier detection and the host's statistics how a try ended.
     /// Returns what that led to, for statistics.
     pub fn observe(&self, host: &Arc<Host>, outcome: Outcome, now: Instant, rng: &mut impl RngCore) -> Option<Event> {
-        let _ = (host, outcome, now, rng);
-        None
+        host.count(outcome);
+        let config = self.config.load();
+        let outlier = config.outlier_detection.as_ref()?;
+        let reason = host.monitor.record(outlier, outcome)?;
+        let mut writer = self.writer.lock();
+        let event = outlier::eject(outlier, reason, host, &writer.by_address, now, rng)?;
+        if matches!(event, Event::Ejected(_)) {
+            self.rebuild(&mut writer);
+        }
+        Some(event)
     }
 
     /// Ends ejections that have lasted long enough and, at each outlier
     /// interval, compares success rates. Call it about once a second.
     pub fn tick(&self, now: Instant, rng: &mut impl RngCore) -> Vec<(Arc<Host>, Event)> {
-        let _ = (now, rng);
-        Vec::new()
+        let config = self.config.load_full();
+        let mut writer = self.writer.lock();
+        if let Discovery::OriginalDst(original) = &config.discovery {
+            let swept = *writer.originals_swept.get_or_insert(now);
+            if now.saturating_duration_since(swept) >= original.cleanup_interval {
+                self.originals.sweep();
+                writer.originals_swept = Some(now);
+            }
+        }
+        let Some(outlier) = &config.outlier_detection else {
+            return self.release_all(&mut writer);
+        };
+        let Writer { by_address, outlier: timer, .. } = &mut *writer;
+        let events = timer.tick(outlier, by_address, now, rng);
+        if events.iter().any(|(_, e)| !matches!(e, Event::NotEnforced(_))) {
+            self.rebuild(&mut writer);
+        }
+        events
+    }
+
+    /// Outlier detection was switched off: nobody stays ejected.
+    fn release_all(&self, writer: &mut Writer) -> Vec<(Arc<Host>, Event)> {
+        let ejected: Vec<_> = writer.by_address.values().filter(|h| h.is_ejected()).cloned().collect();
+        if !ejected.is_empty() {
+            ejected.iter().for_each(|h| h.set_ejected(false));
+            self.rebuild(writer);
+        }
+        ejected.into_iter().map(|h| (h, Event::Returned)).collect()
+    }
+
+    fn rebuild(&self, writer: &mut Writer) {
+        let config = self.config.load_full();
+        let mut next = HashMap::new();
+        for endpoint in writer.assignment.localities.iter().flat_map(|l| &l.endpoints) {
+            if let Target::Address(address) = endpoint.target {
+                let known = writer.by_address.get(&address).filter(|h| h.hostname == endpoint.hostname);
+                let make = || Arc::new(Host::new(address, endpoint.hostname.clone()));
+                next.entry(address).or_insert_with(|| known.cloned().unwrap_or_else(make));
+            }
+        }
+        writer.by_address = next;
+        let previous = self.hosts.load_full();
+        self.hosts.store(Arc::new(HostSet::build(&config, &writer.assignment, &writer.by_address, &previous)));
     }
 }

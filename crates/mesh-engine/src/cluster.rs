@@ -11,6 +11,12 @@ use mesh_proto::origin::Origin;
 use crate::endpoint::LoadAssignment;
 use crate::error::ConfigError;
 
+mod parse;
+mod policy;
+pub(crate) mod protocol;
+#[cfg(test)]
+mod tests;
+
 /// A parsed `envoy.config.cluster.v3.Cluster`.
 #[derive(Debug, Clone)]
 pub struct ClusterConfig {
@@ -32,7 +38,7 @@ pub struct ClusterConfig {
     pub http: UpstreamHttp,
     /// Close an idle upstream connection after this long (default 1 h).
     pub idle_timeout: Option<Duration>,
-    /// Drain an upstream connection after this long.
+    /// Drain an upstream connection after this long; `None`: never.
     pub max_connection_duration: Option<Duration>,
     /// Reset an upstream stream after this long.
     pub max_stream_duration: Option<Duration>,
@@ -132,25 +138,11 @@ pub enum LbPolicy {
     LeastRequest {
         /// At least 2.
         choices: u32,
+        /// With unequal weights, requests in flight are not looked at (`active_request_bias: 0`).
+        ignore_active: bool,
     },
     /// At random, by weight.
     Random,
-    /// By hash on a ring of hosts.
-    RingHash {
-        /// Least number of entries.
-        min_size: u64,
-        /// Largest number of entries.
-        max_size: u64,
-        /// Hash host names instead of addresses.
-        use_hostname: bool,
-    },
-    /// By hash in a Maglev table.
-    Maglev {
-        /// A prime.
-        table_size: u64,
-        /// Hash host names instead of addresses.
-        use_hostname: bool,
-    },
     /// The cluster type decides (ORIGINAL_DST).
     ClusterProvided,
 }
@@ -293,6 +285,37 @@ impl ClusterConfig {
     /// # Errors
     /// The first thing that cannot be honoured.
     pub fn parse(proto: &xds::Cluster) -> Result<Self, ConfigError> {
-        Err(crate::error::At::root(crate::error::Kind::Cluster, &proto.name).unsupported())
+        parse::cluster(proto)
+    }
+
+    /// Whether it waits for endpoints by EDS, and under which name.
+    pub fn eds_name(&self) -> Option<&Arc<str>> {
+        match &self.discovery {
+            Discovery::Eds { service_name } => Some(service_name),
+            _ => None,
+        }
+    }
+
+    /// `ROUND_ROBIN`, ... as on the wire.
+    pub fn policy_name(&self) -> &'static str {
+        match self.policy {
+            LbPolicy::RoundRobin => "ROUND_ROBIN",
+            LbPolicy::LeastRequest { .. } => "LEAST_REQUEST",
+            LbPolicy::Random => "RANDOM",
+            LbPolicy::ClusterProvided => "CLUSTER_PROVIDED",
+        }
+    }
+}
+
+impl Discovery {
+    /// `EDS`, ... as on the wire.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Static => "STATIC",
+            Self::Eds { .. } => "EDS",
+            Self::StrictDns(_) => "STRICT_DNS",
+            Self::LogicalDns(_) => "LOGICAL_DNS",
+            Self::OriginalDst(_) => "ORIGINAL_DST",
+        }
     }
 }

@@ -196,3 +196,53 @@ pub(crate) fn unpack<M: mesh_proto::Message + mesh_proto::Name + Default>(
 
 /// Upper bound that protobuf itself sets for a duration.
 const DURATION_SECONDS_MAX: u64 = 315_576_000_000;
+
+/// A transport socket: plaintext or none.
+pub(crate) fn transport_socket(at: &At<'_>, proto: Option<&core::TransportSocket>) -> Result<(), ConfigError> {
+    use core::transport_socket::ConfigType;
+    let Some(proto) = proto else { return Ok(()) };
+    let type_url = match &proto.config_type {
+        Some(ConfigType::TypedConfig(any)) => any.type_url.as_str(),
+        None => "",
+    };
+    let at = at.field("transport_socket");
+    if proto.name.is_empty() {
+        return Err(at.field("name").missing("at least one character"));
+    }
+    match mesh_proto::any::message_name(type_url) {
+        RAW_BUFFER => Ok(()),
+        "" if proto.name == "envoy.transport_sockets.raw_buffer" => Ok(()),
+        other => {
+            Err(at.unsupported_value(format_args!("{} ({other})", proto.name), "envoy.transport_sockets.raw_buffer"))
+        }
+    }
+}
+
+/// A configuration source: the aggregated stream.
+pub(crate) fn ads_source(at: &At<'_>, proto: &core::ConfigSource) -> Result<(), ConfigError> {
+    use core::config_source::ConfigSourceSpecifier as S;
+    honour!(
+        at,
+        proto,
+        core::ConfigSource {
+            // The proxy decides how long it waits for a resource.
+            honour: [config_source_specifier, resource_api_version],
+            ignore: [initial_fetch_timeout, authorities],
+            refuse: [],
+        }
+    );
+    if proto.resource_api_version == core::ApiVersion::V2 as i32 {
+        return Err(at.field("resource_api_version").unsupported_value("V2", "V3"));
+    }
+    match &proto.config_source_specifier {
+        Some(S::Ads(_)) => Ok(()),
+        Some(S::Path(_) | S::PathConfigSource(_)) => Err(at.unsupported_value("a path", "ads")),
+        Some(S::ApiConfigSource(_)) => Err(at.unsupported_value("api_config_source", "ads")),
+        Some(S::Self_(_)) => Err(at.unsupported_value("self", "ads")),
+        None => Err(at.missing("ads")),
+    }
+}
+
+/// Envoy's default soft limit of a connection's buffers: 1 MiB.
+pub(crate) const BUFFER_LIMIT_DEFAULT: u32 = 1024 * 1024;
+const RAW_BUFFER: &str = "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer";
