@@ -48,6 +48,8 @@ pub enum Code {
     Conflict,
     /// A reference to something that does not exist.
     MissingReference,
+    /// A proxy does not take what was made from the object.
+    Refused,
 }
 
 impl Code {
@@ -64,6 +66,7 @@ impl Code {
             Code::Duplicate => "duplicate",
             Code::Conflict => "conflict",
             Code::MissingReference => "missing-reference",
+            Code::Refused => "refused",
         }
     }
 }
