@@ -12,9 +12,19 @@
 //! Deliberately absent: how rules are written (`mesh-config`), what xDS
 //! resources they become (`mesh-translate`), and the xDS protocol (`mesh-xds`).
 
+mod board;
+mod debug;
+mod fleet;
+mod http;
+mod metrics;
+mod objects;
 pub mod offline;
 mod options;
 mod pilot;
+mod pipeline;
+mod platform;
+pub mod settle;
+mod view;
 
 pub use options::{AddressError, Options, parse_address};
 pub use pilot::{Addresses, Handle, Pilot, StartError};

@@ -1,12 +1,14 @@
-//! What a folder of manifests means, without a server: the same parser, world
+//! What a folder of manifests means, without a server: the same adapter, world
 //! and translation that a running control plane uses.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use mesh_model::{Diagnostic, MeshSnapshot, ObjectRef, SourceLocation, WorkloadKey};
-use mesh_proto::resource::ResourceSet;
+use mesh_model::{Diagnostic, MeshSnapshot, ObjectRef, SourceLocation, WorkloadKey, World};
+
+use crate::objects;
+pub use crate::view::{JsonError, ProxyView, WorkloadError, locations_from_json};
 
 /// A folder, read once.
 #[derive(Debug, Clone)]
@@ -17,17 +19,6 @@ pub struct Loaded {
     pub diagnostics: Vec<Diagnostic>,
     /// Where each object stands.
     pub locations: BTreeMap<ObjectRef, SourceLocation>,
-}
-
-/// What a proxy gets.
-#[derive(Debug, Clone)]
-pub struct ProxyView {
-    /// Its node id.
-    pub node_id: String,
-    /// Resources by type URL.
-    pub resources: BTreeMap<Arc<str>, Arc<ResourceSet>>,
-    /// What translation found wrong.
-    pub diagnostics: Vec<Diagnostic>,
 }
 
 /// What to read.
@@ -41,27 +32,47 @@ pub struct LoadOptions {
     pub domain: String,
 }
 
-/// A workload that the mesh does not know.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("no Pod or WorkloadEntry {}/{} is known; known are {known}", .workload.namespace, .workload.name)]
-pub struct UnknownWorkload {
-    /// The one asked for.
-    pub workload: WorkloadKey,
-    /// Those that are known, shortened.
-    pub known: String,
+impl LoadOptions {
+    /// Reads `config_dirs` with the domain `cluster.local`.
+    pub fn new(config_dirs: impl IntoIterator<Item = PathBuf>) -> Self {
+        Self { config_dirs: config_dirs.into_iter().collect(), mesh_config: None, domain: "cluster.local".to_owned() }
+    }
 }
 
 /// Reads the folders once. What cannot be read is in the diagnostics.
 pub async fn load(options: &LoadOptions) -> Loaded {
-    let _ = options;
-    Loaded { snapshot: Arc::default(), diagnostics: Vec::new(), locations: BTreeMap::new() }
+    let options = options.clone();
+    let loaded = tokio::task::spawn_blocking(move || load_blocking(&options)).await;
+    loaded.unwrap_or_else(|error| match error.try_into_panic() {
+        Ok(panic) => std::panic::resume_unwind(panic),
+        // The runtime is going down, and with it whoever asks.
+        Err(_) => Loaded { snapshot: Arc::default(), diagnostics: Vec::new(), locations: BTreeMap::new() },
+    })
 }
 
 /// Everything that the sidecar of `workload` gets, whether or not there is one.
 ///
 /// # Errors
-/// [`UnknownWorkload`], with the names that are known.
-pub fn view(snapshot: &Arc<MeshSnapshot>, workload: &WorkloadKey) -> Result<ProxyView, UnknownWorkload> {
-    let known: Vec<String> = snapshot.workloads.iter().map(|w| w.meta.object.to_string()).collect();
-    Err(UnknownWorkload { workload: workload.clone(), known: known.join(", ") })
+/// See [`WorkloadError`].
+pub fn view(snapshot: &Arc<MeshSnapshot>, workload: &WorkloadKey) -> Result<ProxyView, WorkloadError> {
+    ProxyView::of_workload(snapshot, workload)
+}
+
+fn load_blocking(options: &LoadOptions) -> Loaded {
+    let known = mesh_platform::files::read_once(&crate::platform::files(
+        &options.config_dirs,
+        options.mesh_config.as_deref(),
+        &options.domain,
+    ));
+    let mut world = World::new();
+    for change in known.changes_since(&mesh_platform::Known::default()) {
+        world.apply(change);
+    }
+    let mut diagnostics = known.diagnostics.clone();
+    let (snapshot, between) = world.snapshot();
+    diagnostics.extend(between.iter().cloned());
+    diagnostics.sort();
+    diagnostics.dedup();
+    let locations = objects::locations(&snapshot);
+    Loaded { snapshot, diagnostics, locations }
 }

@@ -27,12 +27,16 @@ pub struct Options {
     /// How long a change waits at most in a mesh that is never quiet.
     pub debounce_max: Duration,
     /// The same as `debounce_after` for changes of endpoints alone, which take a
-    /// shorter path.
+    /// shorter path; see [`crate::settle`].
     pub endpoint_debounce_after: Duration,
     /// The same as `debounce_max` for changes of endpoints alone.
     pub endpoint_debounce_max: Duration,
     /// Threads that translate for proxies; 0: one for each core, at most 8.
     pub translate_threads: usize,
+    /// Whether diagnostics are logged, once when they appear and once when they
+    /// are resolved. Turn it off to say them yourself, from
+    /// [`crate::Handle::diagnostics`].
+    pub log_diagnostics: bool,
 }
 
 /// More threads than this gain nothing: translation is shared between proxies
@@ -55,6 +59,7 @@ impl Default for Options {
             endpoint_debounce_after: Duration::from_millis(10),
             endpoint_debounce_max: Duration::from_millis(100),
             translate_threads: 0,
+            log_diagnostics: true,
         }
     }
 }
