@@ -94,8 +94,8 @@ fn fields_of<'a>(fields: impl IntoIterator<Item = (&'a str, Value)>) -> Struct {
 }
 
 /// Metadata with Istio's `istio` key, if `fields` is not empty, and the origins.
-pub(crate) fn metadata<'a>(
-    fields: Vec<(&'a str, Value)>,
+pub(crate) fn metadata(
+    fields: Vec<(&str, Value)>,
     origins: impl IntoIterator<Item = Origin>,
 ) -> Option<core::Metadata> {
     let mut metadata = core::Metadata::default();

@@ -36,8 +36,11 @@ pub(super) struct Outbounds {
     parts: Memo<Outbound, Arc<Part>>,
     clusters: Memo<cluster::Input, Arc<cluster::Output>>,
     assigned: Memo<Outbound, Assigned>,
-    assignments: Memo<(ById<cluster::Output>, Option<ById<EndpointSet>>), Arc<[Resource]>>,
+    assignments: Memo<AssignmentKey, Arc<[Resource]>>,
 }
+
+/// The clusters of a service, and its endpoints if it has any.
+type AssignmentKey = (ById<cluster::Output>, Option<ById<EndpointSet>>);
 
 impl Default for Outbounds {
     fn default() -> Self {
