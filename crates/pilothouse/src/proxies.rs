@@ -131,12 +131,12 @@ impl Launch {
     pub(crate) async fn sidecar(&self, workload: &Workload) -> Result<Sidecar> {
         let bootstrap = bootstrap(workload, self.discovery);
         match &self.proxy {
-            Proxy::Native => self.native(workload, &bootstrap),
+            Proxy::Native => self.native(workload, &bootstrap).await,
             Proxy::Envoy(path) => self.envoy(path, workload, &bootstrap).await,
         }
     }
 
-    fn native(&self, workload: &Workload, bootstrap: &serde_json::Value) -> Result<Sidecar> {
+    async fn native(&self, workload: &Workload, bootstrap: &serde_json::Value) -> Result<Sidecar> {
         let options = mesh_proxy::Options {
             config_yaml: Some(bootstrap.to_string()),
             concurrency: Some(self.workers),
@@ -144,7 +144,10 @@ impl Launch {
             ..mesh_proxy::Options::default()
         };
         let refuse = |why: String| Failure::Other(format!("the sidecar of {} does not start: {why}", workload.id()));
-        let handle = mesh_proxy::start(options).map_err(|error| refuse(chain(&error)))?;
+        // It blocks until its static listeners are bound.
+        let started = tokio::task::spawn_blocking(|| mesh_proxy::start(options)).await;
+        let started = started.map_err(|error| refuse(error.to_string()))?;
+        let handle = started.map_err(|error| refuse(chain(&error)))?;
         let admin = handle.admin_address().ok_or_else(|| refuse("it has no admin interface".to_owned()))?;
         Ok(Sidecar { admin, process: Process::Native(handle) })
     }

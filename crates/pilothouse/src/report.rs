@@ -2,6 +2,7 @@
 //! appears, and a word when it is gone.
 
 use std::collections::BTreeSet;
+use std::io::IsTerminal;
 use std::sync::Arc;
 
 use mesh_model::{Diagnostic, Severity};
@@ -21,6 +22,8 @@ pub(crate) fn log(level: &str) -> Result {
         Failure::Usage(format!("log level {text:?}: {error}; expected error, warn, info, debug or trace"))
     })?;
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
+    let subscriber = subscriber.with_ansi(colour);
     // Only a second call in one process fails, and then a log is there.
     let _ = subscriber.try_init();
     Ok(())

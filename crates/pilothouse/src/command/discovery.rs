@@ -99,8 +99,6 @@ pub(crate) fn run(args: Args) -> Result {
 async fn serve(options: Options) -> Result {
     let mut stop = signals::Stop::listen()?;
     let pilot = Pilot::start(options).await.map_err(|error| Failure::Other(crate::failure::chain(&error)))?;
-    let addresses = pilot.addresses();
-    tracing::info!(grpc = %addresses.grpc, monitoring = ?addresses.monitoring, "The control plane listens.");
     let mut diagnostics = report::Diagnostics::new(pilot.diagnostics());
     loop {
         tokio::select! {
@@ -111,7 +109,6 @@ async fn serve(options: Options) -> Result {
             },
         }
     }
-    tracing::info!("The control plane stops.");
     pilot.shutdown().await;
     Ok(())
 }

@@ -93,8 +93,11 @@ async fn serve(args: Args) -> Result {
             _ = check.tick() => sidecars.check().await.iter().for_each(|line| say(line)),
         }
     }
-    say("stopping");
-    sidecars.stop().await;
+    say("stopping; a second signal does not wait for open connections");
+    tokio::select! {
+        () = sidecars.stop() => {}
+        () = stop.wait() => {}
+    }
     pilot.shutdown().await;
     Ok(())
 }

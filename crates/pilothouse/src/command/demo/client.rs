@@ -6,7 +6,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use http::uri::PathAndQuery;
@@ -59,16 +59,23 @@ pub(super) async fn send(
     Ok(workers.join_all().await.into_iter().flatten().collect())
 }
 
-/// One HTTP/2 connection. The channel would connect again if it broke; then
-/// the calls on it fail, and the demo says so.
+/// One HTTP/2 connection. A channel connects again when its connection breaks;
+/// this one is refused a second, so that its calls fail and the demo says so.
 async fn connect(address: SocketAddr, authority: &str) -> Result<Channel> {
     let refuse = |error: &dyn std::error::Error| Failure::other(format!("cannot call {authority} at {address}"), error);
     let endpoint = Endpoint::from_shared(format!("http://{authority}")).map_err(|e| refuse(&e))?;
     let endpoint = endpoint.connect_timeout(CONNECT).timeout(CALL);
-    let connector = tower::service_fn(move |_: http::Uri| async move {
-        let stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
-        Ok::<_, std::io::Error>(TokioIo::new(stream))
+    let used = Arc::new(AtomicBool::new(false));
+    let connector = tower::service_fn(move |_: http::Uri| {
+        let again = used.swap(true, Ordering::Relaxed);
+        async move {
+            if again {
+                return Err(std::io::Error::other("the one connection has ended"));
+            }
+            let stream = TcpStream::connect(address).await?;
+            stream.set_nodelay(true)?;
+            Ok(TokioIo::new(stream))
+        }
     });
     endpoint.connect_with_connector(connector).await.map_err(|e| refuse(&e))
 }
@@ -99,3 +106,34 @@ const IN_FLIGHT: u64 = 16;
 const CONNECT: Duration = Duration::from_secs(5);
 /// A call that takes longer is counted as failed.
 const CALL: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::net::TcpListener;
+
+    use super::super::echo::Replica;
+    use super::*;
+
+    #[tokio::test]
+    async fn calls_on_one_connection_to_a_replica_are_all_answered_by_it() {
+        let replica = Replica::start("a", TcpListener::bind("127.0.0.1:0").unwrap()).unwrap();
+        let ended = Arc::new(AtomicU64::new(0));
+        let count = ended.clone();
+        let tick = move || {
+            count.fetch_add(1, Ordering::Relaxed);
+        };
+        let calls = send(replica.address, "backend.default:8000", 100, tick).await.unwrap();
+        assert_eq!((calls.len(), ended.load(Ordering::Relaxed)), (100, 100));
+        for call in calls {
+            assert_eq!(call.outcome.unwrap(), "a");
+        }
+    }
+
+    #[tokio::test]
+    async fn nobody_at_the_address_is_one_error() {
+        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let text = send(free, "backend:8000", 1, || ()).await.unwrap_err().to_string();
+        assert!(text.starts_with(&format!("cannot call backend:8000 at {free}: ")), "{text}");
+    }
+}
