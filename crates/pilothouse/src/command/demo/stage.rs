@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::echo::Replica;
 use super::manifests::{FOLDER, PORT, Plan};
 use crate::command::explain::running_subject;
-use crate::command::explain::subject::{self, Subject};
+use crate::command::explain::subject::Subject;
 use crate::failure::{Failure, Result, chain};
 use crate::proxies::{Launch, Proxy, Sidecar, Workload};
 
@@ -102,7 +102,6 @@ impl Mesh {
         let address = self.pilot.addresses().monitoring;
         let address = address.ok_or_else(|| Failure::Other("the control plane has no debug pages".to_owned()))?;
         let mut subject = running_subject(&address.to_string(), from, "cluster.local").await?;
-        subject.locations.extend(subject::locations(&self.pilot.snapshot()));
         let folder = self.folder.path().join(MANIFESTS).display().to_string();
         for place in subject.locations.values_mut() {
             if let Some(rest) = place.file.strip_prefix(&folder) {

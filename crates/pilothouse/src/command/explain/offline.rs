@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use mesh_model::{Severity, WorkloadKey};
+use mesh_model::Severity;
 use mesh_pilot::offline::{self, LoadOptions};
 
 use super::subject::{self, Candidate, Subject};
@@ -35,24 +35,8 @@ pub(super) async fn subject(files: &[PathBuf], from: &str, domain: &str) -> Resu
         })
         .collect();
     let workload = workloads[subject::choose(from, &candidates).map_err(Failure::Data)?];
-    let WorkloadKey { namespace, name } = workload.key();
-    let address = *workload
-        .addresses
-        .first()
-        .ok_or_else(|| Failure::Data(format!("{} has no address, so it has no proxy", workload.meta.object)))?;
     let view = offline::view(snapshot, &workload.key()).map_err(|error| Failure::Data(error.to_string()))?;
-    let mut locations = subject::locations(snapshot);
-    locations.extend(loaded.locations.iter().map(|(object, place)| (convert::key(object), place.clone())));
-    let bodies = |(type_url, set): (&std::sync::Arc<str>, &std::sync::Arc<mesh_proto::resource::ResourceSet>)| {
-        set.iter().map(|r| (type_url.to_string(), r.body.clone())).collect::<Vec<_>>()
-    };
-    Ok(Subject {
-        name: format!("{name}.{namespace}"),
-        namespace: namespace.to_string(),
-        address,
-        domain: domain.to_owned(),
-        resources: view.resources.iter().flat_map(bodies).collect(),
-        hosts: subject::hosts(snapshot),
-        locations,
-    })
+    let locations = loaded.locations.iter().map(|(object, place)| (convert::key(object), place.clone())).collect();
+    Subject::of_view(&view, domain, subject::hosts(snapshot), locations)
+        .ok_or_else(|| Failure::Data(format!("{} has no sidecar", workload.meta.object)))
 }

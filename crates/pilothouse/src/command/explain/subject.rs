@@ -4,12 +4,14 @@
 //! A [`Subject`] is made from a folder (`offline`) or by a running control
 //! plane (`online`); from here on nobody knows which.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use mesh_engine::RuntimeConfig;
 use mesh_engine::explain::{Question, Request, Traffic};
+use mesh_pilot::offline::ProxyView;
+use mesh_proto::resource::ResourceSet;
 
 use super::target::{Scheme, Target};
 use crate::explanation::Explanation;
@@ -44,6 +46,25 @@ pub(crate) struct Host {
 }
 
 impl Subject {
+    /// The workload whose proxy gets `view`; `None` if its node id is not that
+    /// of a sidecar.
+    pub(crate) fn of_view(view: &ProxyView, domain: &str, hosts: Vec<Host>, locations: Locations) -> Option<Self> {
+        let mut parts = view.node_id.split('~').skip(1);
+        let (address, name) = (parts.next()?.parse().ok()?, parts.next()?.to_owned());
+        let bodies = |(type_url, set): (&Arc<str>, &Arc<ResourceSet>)| {
+            set.iter().map(|r| (type_url.to_string(), r.body.clone())).collect::<Vec<_>>()
+        };
+        Some(Self {
+            namespace: name.rsplit_once('.')?.1.to_owned(),
+            name,
+            address,
+            domain: domain.to_owned(),
+            resources: view.resources.iter().flat_map(bodies).collect(),
+            hosts,
+            locations,
+        })
+    }
+
     /// Where a request of this workload for `target` goes, decided by the
     /// proxy's engine; and what of the resources the engine refuses.
     pub(crate) fn explain(&self, target: &Target) -> (Explanation, Vec<String>) {
@@ -166,7 +187,7 @@ fn unknown(text: &str, candidates: &[Candidate]) -> String {
 
 /// The addresses that a service's name resolves to, by snapshot.
 pub(crate) fn hosts(snapshot: &mesh_model::MeshSnapshot) -> Vec<Host> {
-    let host = |service: &std::sync::Arc<mesh_model::Service>| {
+    let host = |service: &Arc<mesh_model::Service>| {
         let mut addresses: Vec<IpAddr> = service.addresses.iter().map(|net| net.addr()).collect();
         if addresses.is_empty()
             && let Some(set) = snapshot.endpoints.get(&service.key())
@@ -180,20 +201,6 @@ pub(crate) fn hosts(snapshot: &mesh_model::MeshSnapshot) -> Vec<Host> {
         Host { name: service.hostname.to_string(), addresses }
     };
     snapshot.services.iter().map(host).collect()
-}
-
-/// Where the objects of `snapshot` stand.
-pub(crate) fn locations(snapshot: &mesh_model::MeshSnapshot) -> Locations {
-    let services = snapshot.services.iter().map(|s| &s.meta);
-    let workloads = snapshot.workloads.iter().map(|w| &w.meta);
-    let rules = snapshot.rules.all().iter().map(|r| &r.meta);
-    let mut locations: Locations = BTreeMap::new();
-    for meta in services.chain(workloads).chain(rules) {
-        if let Some(location) = &meta.location {
-            locations.insert(convert::key(&meta.object), location.clone());
-        }
-    }
-    locations
 }
 
 /// The listener that captured connections arrive at, by Istio's name.
@@ -256,7 +263,7 @@ mod tests {
                 host("ratings.shop.svc.cluster.local", 2),
                 host("*.example.com", 3),
             ],
-            locations: BTreeMap::new(),
+            locations: Locations::new(),
         };
         let check = |name: &str, expected: [u8; 4]| assert_eq!(subject.resolve(name), IpAddr::from(expected), "{name}");
         check("ratings", [10, 0, 0, 2]);
