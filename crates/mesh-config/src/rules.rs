@@ -19,7 +19,7 @@ pub mod workload_entry;
 use std::sync::Arc;
 
 use mesh_model::rules::{MeshConfig, Spec};
-use mesh_model::{Code, Diagnostic, Kind, Meta, Rule};
+use mesh_model::{Code, Diagnostic, Kind, Meta, Rule, Severity};
 
 use crate::document::Object;
 use crate::reader::{Fallback, Fields, Log, NOT_APPLIED};
@@ -96,15 +96,8 @@ fn read(object: &Object, log: &Log, mesh: &MeshConfig) -> Option<Spec> {
         Kind::Sidecar => sidecar::read(&spec_of(&root)?, &scope),
         _ => {
             root.ignore(&["spec"]);
-            let message = format!("{NOT_APPLIED}: no {} is", object.kind());
-            log.push(
-                object.root.line,
-                mesh_model::Severity::Warning,
-                Code::NotApplied,
-                "",
-                message,
-                "traffic flows as if it did not exist",
-            );
+            let consequence = "traffic flows as if it did not exist";
+            log.push(object.root.line, Severity::Warning, Code::NotApplied, "", NOT_APPLIED.to_owned(), consequence);
             Some(Spec::NotApplied)
         }
     };

@@ -69,9 +69,12 @@ fn sorted_any(bytes: &[u8], depth: u32) -> Option<Vec<u8>> {
     Some(crate::google::protobuf::Any { type_url: packed.type_url, value }.encode_to_vec())
 }
 
-/// Takes one field off `rest`: its bytes with the key, its number, and what it
-/// holds if that is length-delimited.
-fn next_field<'a>(rest: &mut &'a [u8]) -> Option<(&'a [u8], u32, Option<&'a [u8]>)> {
+/// A field's bytes with its key, its number, and what it holds if that is
+/// length-delimited.
+type Field<'a> = (&'a [u8], u32, Option<&'a [u8]>);
+
+/// Takes one field off `rest`.
+fn next_field<'a>(rest: &mut &'a [u8]) -> Option<Field<'a>> {
     let start = *rest;
     let (number, wire_type) = decode_key(rest).ok()?;
     let payload = match wire_type {

@@ -16,10 +16,22 @@
 //! Deliberately absent: the xDS protocol (`mesh-xds`), the clock, the network,
 //! and TLS between sidecars.
 
+mod cluster;
+mod destination;
+mod endpoint;
+mod grpc;
+mod http_filters;
+mod listener;
+mod memo;
 mod proxy;
 mod resources;
+mod route;
+mod rules;
+mod scope;
 mod translator;
+mod xds;
 
 pub use proxy::{Capture, Generator, NodeError, Proxy};
 pub use resources::ProxyResources;
+pub use scope::ProxyScope;
 pub use translator::Translator;

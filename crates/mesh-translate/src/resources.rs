@@ -31,20 +31,17 @@ impl ProxyResources {
         &self.diagnostics
     }
 
-    /// `resources` as the successor of `parent`: a set that is equal to the
-    /// parent's is the parent's.
-    pub(crate) fn succeed(
-        parent: Option<&Arc<Self>>,
-        resources: BTreeMap<&'static str, Vec<Resource>>,
-        mut diagnostics: Vec<Diagnostic>,
-    ) -> Arc<Self> {
-        diagnostics.sort();
-        diagnostics.dedup();
-        let sets = resources.into_iter().map(|(t, r)| (t, successor(parent.and_then(|p| p.set(t)), r))).collect();
-        Self::from_sets(parent, sets, diagnostics)
+    /// These resources with another set of one type.
+    pub(crate) fn with(self: &Arc<Self>, type_url: &'static str, set: Arc<ResourceSet>) -> Arc<Self> {
+        if self.set(type_url).is_some_and(|old| Arc::ptr_eq(old, &set)) {
+            return self.clone();
+        }
+        let mut next = Self::clone(self);
+        next.sets.insert(type_url, set);
+        Arc::new(next)
     }
 
-    /// As [`Self::succeed`], of sets that are made already.
+    /// These sets, or the parent if it has the very same.
     pub(crate) fn from_sets(
         parent: Option<&Arc<Self>>,
         sets: BTreeMap<&'static str, Arc<ResourceSet>>,

@@ -1,12 +1,37 @@
 //! The one verb of this crate, with its memory.
+//!
+//! ```text
+//! proxy ─► scope ─► outbound part (shared by all callers alike) ─┐
+//!              └──► inbound part (shared by all pods alike) ─────┴─► ProxyResources
+//! ```
+//!
+//! Each arrow is remembered by its input, so that a call costs what changed:
+//! nothing, the EDS of some services, or the translation of one scope.
+//!
+//! Invariant: nothing remembered outlives its input, and every table is
+//! bounded.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+mod outbound;
+mod scoping;
+#[cfg(test)]
+mod tests;
 
-use mesh_model::MeshSnapshot;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use mesh_model::rules::MeshConfig;
+use mesh_model::world::{RuleIndex, ServiceIndex, WorkloadIndex};
+use mesh_model::{Diagnostic, MeshSnapshot};
+use mesh_proto::resource::{Resource, ResourceSet};
 use mesh_proto::types;
 
-use crate::{Proxy, ProxyResources};
+use crate::memo::{ById, Memo};
+use crate::proxy::{Generator, Proxy};
+use crate::resources::{ProxyResources, successor};
+use crate::scope::{Inbound, ProxyScope};
+use crate::{cluster, listener};
+use outbound::Outbounds;
+use scoping::Scoping;
 
 /// Translates the mesh for proxies and remembers what it translated.
 ///
@@ -16,9 +41,63 @@ pub struct Translator {
     state: Mutex<State>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
-    last: Option<Arc<ProxyResources>>,
+    scoping: Scoping,
+    outbounds: Outbounds,
+    inbounds: Memo<Inbound, Arc<InboundPart>>,
+    complete: Memo<ProxyScope, Complete>,
+    /// Connected proxies, by the address of their `Arc`.
+    proxies: HashMap<usize, Known>,
+    /// Number of proxies at which the next sweep is due.
+    sweep_at: usize,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            scoping: Scoping::default(),
+            outbounds: Outbounds::default(),
+            inbounds: Memo::new(SCOPES_MAX),
+            complete: Memo::new(SCOPES_MAX),
+            proxies: HashMap::new(),
+            sweep_at: SWEEP_MIN,
+        }
+    }
+}
+
+/// A proxy and what it was told last.
+#[derive(Debug)]
+struct Known {
+    proxy: Weak<Proxy>,
+    inputs: Inputs,
+    scope: ProxyScope,
+    endpoints: u64,
+    last: Arc<ProxyResources>,
+}
+
+/// The parts of a snapshot that a scope is made from, besides endpoints.
+#[derive(Debug, Clone, PartialEq)]
+struct Inputs {
+    mesh: ById<MeshConfig>,
+    services: ById<ServiceIndex>,
+    workloads: ById<WorkloadIndex>,
+    rules: ById<RuleIndex>,
+}
+
+/// What the proxies of one scope are told, as of some state of the endpoints.
+#[derive(Debug, Clone)]
+struct Complete {
+    endpoints: u64,
+    resources: Arc<ProxyResources>,
+}
+
+/// The part that says how a workload is called.
+#[derive(Debug)]
+struct InboundPart {
+    clusters: Vec<Resource>,
+    listeners: Vec<Resource>,
+    diagnostics: Vec<Diagnostic>,
 }
 
 impl Translator {
@@ -33,12 +112,115 @@ impl Translator {
     /// how the translator knows what the proxy was told before, so that each
     /// set names what differs from the one before it. Proxies that see the same
     /// get the same `Arc`; if nothing changed, the `Arc` of the last call.
+    ///
+    /// Cost: constant if nothing that concerns the proxy changed; the changed
+    /// services' EDS if only endpoints did; otherwise one translation for all
+    /// proxies of a scope.
     pub fn resources(&self, snapshot: &Arc<MeshSnapshot>, proxy: &Arc<Proxy>) -> Arc<ProxyResources> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let _ = (snapshot, proxy);
-        let empty = [types::CLUSTER, types::ENDPOINT, types::LISTENER, types::ROUTE].map(|t| (t, Vec::new()));
-        let resources = ProxyResources::succeed(state.last.as_ref(), BTreeMap::from(empty), Vec::new());
-        state.last = Some(resources.clone());
-        resources
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).resources(snapshot, proxy)
+    }
+
+    /// What `proxy` sees of `snapshot`: equal scopes get equal resources.
+    pub fn scope(&self, snapshot: &Arc<MeshSnapshot>, proxy: &Arc<Proxy>) -> ProxyScope {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).scoping.scope(snapshot, proxy)
     }
 }
+
+impl State {
+    fn resources(&mut self, snapshot: &Arc<MeshSnapshot>, proxy: &Arc<Proxy>) -> Arc<ProxyResources> {
+        let address = Arc::as_ptr(proxy) as usize;
+        let inputs = Inputs {
+            mesh: ById::of(&snapshot.mesh),
+            services: ById::of(&snapshot.services),
+            workloads: ById::of(&snapshot.workloads),
+            rules: ById::of(&snapshot.rules),
+        };
+        let known = self.proxies.get(&address).filter(|k| k.proxy.upgrade().is_some_and(|p| Arc::ptr_eq(&p, proxy)));
+        let endpoints = snapshot.endpoints.id();
+        let mut scope = None;
+        if let Some(known) = known.filter(|k| k.inputs == inputs) {
+            if known.endpoints == endpoints {
+                return known.last.clone();
+            }
+            scope = self.scoping.still_holds(snapshot, &known.scope).then(|| known.scope.clone());
+        }
+        let last = known.map(|k| k.last.clone());
+        let scope = scope.unwrap_or_else(|| self.scoping.scope(snapshot, proxy));
+        let resources = self.of_scope(snapshot, &scope, last.as_ref());
+        let known = Known { proxy: Arc::downgrade(proxy), inputs, scope, endpoints, last: resources.clone() };
+        self.proxies.insert(address, known);
+        self.sweep();
+        resources
+    }
+
+    fn of_scope(
+        &mut self,
+        snapshot: &Arc<MeshSnapshot>,
+        scope: &ProxyScope,
+        last: Option<&Arc<ProxyResources>>,
+    ) -> Arc<ProxyResources> {
+        let endpoints = snapshot.endpoints.id();
+        let resources = match self.complete.get(scope) {
+            Some(complete) if complete.endpoints == endpoints => return complete.resources,
+            Some(complete) => {
+                let parent = &complete.resources;
+                let part = self.outbounds.part(&scope.outbound);
+                let eds = self.outbounds.assignments(&scope.outbound, &part, snapshot, parent.set(types::ENDPOINT));
+                parent.with(types::ENDPOINT, eds)
+            }
+            None => self.translate(snapshot, scope, last),
+        };
+        let complete = Complete { endpoints, resources: resources.clone() };
+        self.complete.insert(scope.clone(), complete);
+        resources
+    }
+
+    /// Puts outbound and inbound part together. `last` is what the proxy at
+    /// hand was told before, and so most likely every proxy of this scope.
+    fn translate(
+        &mut self,
+        snapshot: &Arc<MeshSnapshot>,
+        scope: &ProxyScope,
+        last: Option<&Arc<ProxyResources>>,
+    ) -> Arc<ProxyResources> {
+        let outbound = self.outbounds.part(&scope.outbound);
+        let inbound = self.inbounds.get_or_insert_with(scope.inbound.clone(), |scope| Arc::new(inbound_part(scope)));
+        let parent = |type_url| last.and_then(|l| l.set(type_url));
+        let join = |type_url, a: &[Resource], b: &[Resource]| -> Arc<ResourceSet> {
+            successor(parent(type_url), a.iter().chain(b).cloned())
+        };
+        let eds = self.outbounds.assignments(&scope.outbound, &outbound, snapshot, parent(types::ENDPOINT));
+        let sets = BTreeMap::from([
+            (types::CLUSTER, join(types::CLUSTER, &outbound.clusters, &inbound.clusters)),
+            (types::ENDPOINT, eds),
+            // Of two listeners with one name the later, the inbound, stays.
+            (types::LISTENER, join(types::LISTENER, &outbound.listeners, &inbound.listeners)),
+            (types::ROUTE, join(types::ROUTE, &outbound.routes, &[])),
+        ]);
+        let mut diagnostics: Vec<Diagnostic> =
+            outbound.diagnostics.iter().chain(&inbound.diagnostics).cloned().collect();
+        diagnostics.sort();
+        diagnostics.dedup();
+        ProxyResources::from_sets(last, sets, diagnostics)
+    }
+
+    /// Forgets proxies that are gone, whenever their number has doubled.
+    fn sweep(&mut self) {
+        if self.proxies.len() >= self.sweep_at {
+            self.proxies.retain(|_, k| k.proxy.strong_count() > 0);
+            self.sweep_at = (self.proxies.len() * 2).max(SWEEP_MIN);
+        }
+    }
+}
+
+fn inbound_part(scope: &Inbound) -> InboundPart {
+    if scope.generator == Generator::Grpc {
+        return InboundPart { clusters: Vec::new(), listeners: Vec::new(), diagnostics: Vec::new() };
+    }
+    InboundPart { clusters: cluster::inbound(scope), listeners: listener::inbound(scope), diagnostics: Vec::new() }
+}
+
+/// Scopes that are remembered (twice as many, in two generations).
+const SCOPES_MAX: usize = 4096;
+/// Fewest proxies before the first look for gone ones.
+const SWEEP_MIN: usize = 64;

@@ -98,7 +98,7 @@ impl<'a> Fields<'a> {
     /// because of `why`.
     pub fn object_not_applied(&self, why: &str) {
         let message = format!("{NOT_APPLIED}: {why}");
-        let consequence = "traffic flows as if the object did not exist";
+        let consequence = "traffic flows as if it did not exist";
         self.log.push(self.line, Severity::Warning, Code::NotApplied, &self.path, message, consequence);
     }
 
