@@ -59,7 +59,7 @@ pub fn view(snapshot: &Arc<MeshSnapshot>, workload: &WorkloadKey) -> Result<Prox
 }
 
 fn load_blocking(options: &LoadOptions) -> Loaded {
-    let known = mesh_platform::files::read_once(&crate::platform::files(
+    let known = mesh_platform::files::read_once(crate::platform::files(
         &options.config_dirs,
         options.mesh_config.as_deref(),
         &options.domain,
