@@ -163,6 +163,7 @@ impl Node {
             Value::Int(value) => value.to_string(),
             Value::Float { text, .. } => text.to_string(),
             Value::Text(text) => quote(text),
+            Value::List(items) if items.is_empty() => "an empty list".to_owned(),
             Value::List(items) => format!("a list of {}", items.len()),
             Value::Map(_) => "a map".to_owned(),
         }

@@ -102,6 +102,11 @@ impl<'a> Fields<'a> {
         self.log.push(self.line, Severity::Warning, Code::NotApplied, &self.path, message, consequence);
     }
 
+    /// Whether an error was found anywhere in the object so far.
+    pub fn failed(&self) -> bool {
+        self.log.failed()
+    }
+
     /// Where the map begins.
     pub fn line(&self) -> u32 {
         self.line

@@ -132,23 +132,38 @@ impl<'a> Value<'a> {
         pairs.into_iter().collect::<Option<Vec<_>>>().map(Labels::from_iter)
     }
 
+    /// The text of an address. In `[2001:db8::]` YAML 1.2 sees a map with the
+    /// key `2001:db8:`, where Kubernetes' parser sees the address that was meant.
+    pub(crate) fn address_text(&self) -> Option<Name> {
+        match &self.node().value {
+            yaml::Value::Map(map) if map.len() == 1 => {
+                let (key, value) = map.iter().next()?;
+                (value.is_null() && key.text.ends_with(':')).then(|| format!("{}:", key.text).into())
+            }
+            _ => self.node().text().cloned(),
+        }
+    }
+
     /// An IP address.
     pub fn ip(&self) -> Option<IpAddr> {
-        match self.node().text().and_then(|text| text.parse().ok()) {
+        match self.address_text().and_then(|text| text.parse().ok()) {
             Some(ip) => Some(ip),
             None => self.invalid("an IP address"),
         }
     }
 
-    /// A regular expression that compiles within bounds. RE2's syntax, which
-    /// Envoy matches with, is a subset of what is accepted here but for rare
-    /// corners (`\C`, `\Q...\E`).
+    /// A regular expression that compiles within bounds, here and in RE2, which
+    /// Envoy matches with.
     pub fn regex(&self) -> Option<Name> {
         let text = self.text()?;
         if text.len() > REGEX_BYTES_MAX {
             let message =
                 format!("found a regular expression of {} bytes, expected at most {REGEX_BYTES_MAX}", text.len());
             return self.error(message);
+        }
+        if let Some(why) = refused_by_re2(&text) {
+            return self
+                .error(format!("found {}, expected a regular expression of RE2's syntax: {why}", yaml::quote(&text)));
         }
         match RegexBuilder::new(&text).size_limit(REGEX_COMPILED_BYTES_MAX).build() {
             Ok(_) => Some(text),
@@ -178,6 +193,41 @@ impl<'a> Value<'a> {
         self.host().map(|text| Hostname::resolve(&text, namespace, domain))
     }
 }
+
+/// What RE2 does not understand though Rust's `regex` does; `None` if nothing
+/// is found. An unmodified Envoy would refuse the whole route table.
+fn refused_by_re2(text: &str) -> Option<&'static str> {
+    let mut rest = text;
+    while let Some(at) = rest.find(['\\', '{', '(']) {
+        let (here, after) = (rest.as_bytes()[at], &rest[at + 1..]);
+        rest = after;
+        match here {
+            b'\\' => {
+                let escaped = after.chars().next()?;
+                if matches!(escaped, 'u' | 'U' | '<' | '>') || after.starts_with("b{") {
+                    return Some("it has no such escape");
+                }
+                rest = &after[escaped.len_utf8()..];
+            }
+            b'{' => {
+                let bounds = after.split('}').next().unwrap_or_default();
+                if bounds.split(',').any(|n| n.trim().parse::<u64>().is_ok_and(|n| n > RE2_REPEATS_MAX)) {
+                    return Some("at most 1000 repetitions");
+                }
+            }
+            _ => {
+                let flags: &str =
+                    after.strip_prefix('?').map_or("", |f| f.split([':', ')', '<', 'P']).next().unwrap_or(""));
+                if flags.contains(['x', 'u', 'R']) {
+                    return Some("its flags are i, m, s and U");
+                }
+            }
+        }
+    }
+    None
+}
+
+const RE2_REPEATS_MAX: u64 = 1000;
 
 /// Reads a duration as Go's `time.ParseDuration` does; `None` if it is none, is
 /// negative or beyond protobuf's bound.

@@ -93,6 +93,21 @@ fn a_bad_value_says_what_was_found_and_expected_and_what_follows() {
 }
 
 #[test]
+fn an_expression_that_envoy_would_refuse_is_refused_here() {
+    let check = |text: &str, right: bool| {
+        let (value, _) = read(&format!("v: '{text}'"), |root| root.fields().unwrap().optional("v").unwrap().regex());
+        assert_eq!(value.is_some(), right, "{text}");
+    };
+    for text in ["a{1000}", r"\{1001}", "(?i)a", "(?P<n>a)", "(?i:a)", r"\d+\.x", "[(]x", "é(a|b)"] {
+        check(text, true);
+    }
+    for text in ["a{1001}", "a{0,2000}", "(?x) a", r"\u0041", r"\<a", "(?=a)", r"(a)\1"] {
+        check(text, false);
+    }
+    check(&"a".repeat(1025), false);
+}
+
+#[test]
 fn durations_are_read_as_go_reads_them() {
     let check = |text: &str, expected: Option<Duration>| assert_eq!(parse_duration(text), expected, "{text}");
     check("1.5s", Some(Duration::from_millis(1500)));

@@ -99,10 +99,11 @@ pub fn parse(object: &Object, base: &MeshConfig, fallback: Fallback) -> Parsed<M
     }
 }
 
-/// The document inside a text that begins on `line` of the file. Lines count as
-/// in a block scalar, whose text begins on the line after the key.
+/// The document inside a text whose first line that is not blank stands on
+/// `line` of the file (as a block scalar's node has it).
 fn inner_document(text: &str, line: u32) -> Result<Option<yaml::Node>, yaml::Error> {
-    let padding = "\n".repeat(line.saturating_sub(1) as usize + usize::from(text.contains('\n')));
+    let blank = text.bytes().take_while(|b| *b == b'\n').count();
+    let padding = "\n".repeat((line.saturating_sub(1) as usize).saturating_sub(blank));
     match yaml::parse(format!("{padding}{text}").as_bytes()).into_iter().next() {
         Some(document) => document.root.map(Some),
         None => Ok(None),

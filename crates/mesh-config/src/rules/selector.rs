@@ -20,11 +20,9 @@ pub(super) fn read(fields: &Fields<'_>, labels_field: &'static str) -> Option<La
         }
     }
     let labels = labels.and_then(|labels| labels.labels()).unwrap_or_default();
-    let unknown = !selector.unknown().is_empty();
-    if unknown {
+    if let Some(name) = selector.unknown().first() {
         // Fewer conditions would select more workloads than the author meant.
-        selector.error::<()>("found a field that a selector does not have, so it would select too much".to_owned());
+        selector.error::<()>(format!("found {name}, expected {labels_field}: without it the selector takes too much"));
     }
-    selector.finish();
     Some(labels)
 }

@@ -113,7 +113,7 @@ fn hosts(value: &Value<'_>) -> Option<Vec<Hostname>> {
 fn addresses(value: &Value<'_>, mode: Option<Mode>) -> Option<Vec<IpNet>> {
     let mut addresses = Vec::new();
     for item in items(value)? {
-        let text = item.text()?;
+        let text = item.address_text().unwrap_or_else(|| "".into());
         let is_range = text.contains('/');
         let address = match is_range {
             true => text.parse::<IpNet>().ok(),

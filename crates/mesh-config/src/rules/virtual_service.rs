@@ -35,6 +35,9 @@ pub(super) fn read(spec: &Fields<'_>, scope: &Scope<'_>) -> Option<Spec> {
     }
     let routes: Vec<_> = http.iter().filter_map(|item| route::read(item, scope)).collect();
     spec.finish();
+    if spec.failed() {
+        return None;
+    }
     if is_delegate {
         spec.object_not_applied("without hosts it is a delegate, which only another VirtualService uses");
         return Some(Spec::NotApplied);

@@ -27,6 +27,7 @@ fn workload(object: &Object, log: &Log) -> Option<Workload> {
     let entry = read(&spec);
     let addresses = match &entry.address {
         Some(Address::Ip(ip)) => vec![*ip],
+        _ if spec.failed() => return None,
         _ => {
             spec.object_not_applied("a workload without an IP address of its own");
             Vec::new()
@@ -92,7 +93,8 @@ pub(super) fn read(fields: &Fields<'_>) -> Entry {
         service_account: text("serviceAccount"),
         network: text("network"),
     };
-    if !entry.network.is_empty()
+    if entry.address.is_some()
+        && !entry.network.is_empty()
         && let Some(network) = fields.optional("network")
     {
         let message = format!("{NOT_APPLIED}: networks with gateways of their own");

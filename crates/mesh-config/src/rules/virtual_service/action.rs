@@ -102,7 +102,8 @@ fn redirect(value: &Value<'_>) -> Option<Redirect> {
     let uri = text("uri");
     let hidden_prefix = text("prefixRewrite");
     let authority = text("authority");
-    let scheme = fields.optional("scheme").and_then(|v| v.one_of(&[("http", "http"), ("https", "https"), ("", "")]));
+    let scheme = fields.optional("scheme").filter(|v| v.node().text().is_none_or(|text| !text.is_empty()));
+    let scheme = scheme.and_then(|v| v.one_of(&[("http", "http"), ("https", "https")]));
     let number = fields.optional("port").and_then(|v| v.port()).map(RedirectPort::Number);
     let derived = fields.optional("derivePort").and_then(|v| {
         v.one_of(&[
@@ -118,7 +119,7 @@ fn redirect(value: &Value<'_>) -> Option<Redirect> {
         Some(prefix) => (None, Some(prefix.into())),
         None => (uri, hidden_prefix),
     };
-    let scheme = scheme.filter(|s| !s.is_empty()).map(Into::into);
+    let scheme = scheme.map(Into::into);
     let redirect = Redirect { uri, prefix, authority, port: number.or(derived), scheme, code: code? };
     let says_nothing = redirect.uri.is_none()
         && redirect.prefix.is_none()
