@@ -35,7 +35,7 @@ pub struct AdsClient {
     node: Node,
     /// Whether the node has gone out on this stream.
     introduced: bool,
-    /// Counts streams, to tell answers to an earlier one.
+    /// Counts streams.
     stream: u64,
     /// In push order.
     types: Vec<TypeState>,
@@ -111,7 +111,7 @@ impl AdsClient {
     pub fn want(&mut self, type_url: &str, wanted: Wanted) {
         let index = self.types.iter().position(|t| t.type_url() == type_url).unwrap_or_else(|| {
             let index = self.types.partition_point(|t| order::rank(t.type_url()) <= order::rank(type_url));
-            self.types.insert(index, TypeState::new(type_url, self.variant));
+            self.types.insert(index, TypeState::new(type_url, self.variant, self.stream));
             index
         });
         self.types[index].want(wanted);
@@ -121,7 +121,9 @@ impl AdsClient {
     pub fn on_connect(&mut self) {
         self.stream += 1;
         self.introduced = false;
-        self.types.iter_mut().for_each(TypeState::on_connect);
+        for state in &mut self.types {
+            state.on_connect(self.stream);
+        }
     }
 
     /// Takes in a response.
@@ -138,7 +140,7 @@ impl AdsClient {
             return Err(ResponseError::Unwanted { type_url: received.type_url });
         };
         match received.problem {
-            None => Ok(state.receive(received, self.stream)),
+            None => Ok(state.receive(received)),
             Some((index, problem)) => {
                 let error = ResponseError::Malformed {
                     type_url: received.type_url,
@@ -154,18 +156,16 @@ impl AdsClient {
 
     /// The update with this nonce is in force.
     pub fn ack(&mut self, type_url: &str, nonce: &str) {
-        let stream = self.stream;
         if let Some(state) = self.state(type_url) {
-            state.ack(nonce, stream);
+            state.ack(nonce);
         }
     }
 
     /// The update with this nonce is refused because of `text`, which goes to
     /// the server as it is.
     pub fn nack(&mut self, type_url: &str, nonce: &str, text: &str) {
-        let stream = self.stream;
         if let Some(state) = self.state(type_url) {
-            state.nack(nonce, text, stream);
+            state.nack(nonce, text);
         }
     }
 

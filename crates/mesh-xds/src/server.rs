@@ -188,12 +188,19 @@ impl Subscriber {
     ) -> Result<(), RequestError> {
         let (index, is_new) = self.watch_of(&request.type_url)?;
         let watch = &mut self.watches[index];
-        let first = is_new || (request.response_nonce.is_empty() && request.error_detail.is_none());
-        if !first {
+        let no_nonce = request.response_nonce.is_empty() && request.error_detail.is_none();
+        // A proxy that wants other names before the first response has reached
+        // it has no nonce to give either; its answer will have one.
+        let overtaken = no_nonce && watch.is_in_flight();
+        let first = is_new || (no_nonce && !overtaken);
+        if !first && !overtaken {
             let error = request.error_detail.as_ref().map(|status| status.message.as_str());
             match watch.on_answer(&request.response_nonce, error, now) {
                 Answer::Event(event) => events.push(event),
                 Answer::Repeated => {}
+                // It was sent before the response that is now in flight reached
+                // the proxy: no answer, but what it wants.
+                Answer::Stale(event) if watch.is_in_flight() => events.push(event),
                 Answer::Stale(event) => {
                     events.push(event);
                     return Ok(());

@@ -18,6 +18,8 @@ use crate::{Variant, client};
 pub(super) struct TypeState {
     type_url: String,
     variant: Variant,
+    /// Counts the streams of the client, to tell answers to an earlier one.
+    stream: u64,
     wanted: Subscription,
     /// What the server was last told on this stream; `None`: nothing yet.
     told: Option<Subscription>,
@@ -76,10 +78,11 @@ const STEPS_MAX: usize = 64;
 const INVALID_ARGUMENT: i32 = 3;
 
 impl TypeState {
-    pub(super) fn new(type_url: &str, variant: Variant) -> Self {
+    pub(super) fn new(type_url: &str, variant: Variant, stream: u64) -> Self {
         Self {
             type_url: type_url.to_owned(),
             variant,
+            stream,
             wanted: Subscription::default(),
             told: None,
             steps: VecDeque::new(),
@@ -126,7 +129,8 @@ impl TypeState {
         }
     }
 
-    pub(super) fn on_connect(&mut self) {
+    pub(super) fn on_connect(&mut self, stream: u64) {
+        self.stream = stream;
         self.told = None;
         self.steps.clear();
         self.named = false;
@@ -134,7 +138,7 @@ impl TypeState {
         self.answers.clear();
     }
 
-    pub(super) fn receive(&mut self, received: Received, stream: u64) -> Update {
+    pub(super) fn receive(&mut self, received: Received) -> Update {
         let Received { type_url, version, nonce, resources, mut removed, full, .. } = received;
         let mut versions = Vec::new();
         let mut added = Vec::new();
@@ -147,7 +151,8 @@ impl TypeState {
         }
         if full {
             let present: BTreeSet<&str> = added.iter().map(|(name, _)| name.as_str()).collect();
-            let gone: BTreeSet<&String> = self.held.keys().chain(&self.uncertain).collect();
+            let open = self.open.iter().flat_map(|open| &open.added).map(|(name, _)| name);
+            let gone: BTreeSet<&String> = self.held.keys().chain(&self.uncertain).chain(open).collect();
             removed = gone.into_iter().filter(|name| !present.contains(name.as_str())).cloned().collect();
         }
         removed.retain(|name| full || self.wanted.contains(name));
@@ -156,7 +161,7 @@ impl TypeState {
             self.open.pop_front();
         }
         self.open.push_back(Open {
-            stream,
+            stream: self.stream,
             nonce: nonce.clone(),
             version: version.clone(),
             added: versions,
@@ -172,7 +177,7 @@ impl TypeState {
         self.answers.push_back(Answer { nonce: nonce.to_owned(), error: Some(text.to_owned()) });
     }
 
-    pub(super) fn ack(&mut self, nonce: &str, stream: u64) {
+    pub(super) fn ack(&mut self, nonce: &str) {
         let Some(update) = self.close(nonce) else { return };
         if update.full {
             self.held.clear();
@@ -184,17 +189,17 @@ impl TypeState {
         let wanted = &self.wanted;
         self.held.extend(update.added.into_iter().filter(|(name, _)| wanted.contains(name)));
         self.version = update.version;
-        if update.stream == stream {
+        if update.stream == self.stream {
             self.answers.push_back(Answer { nonce: update.nonce, error: None });
         }
     }
 
-    pub(super) fn nack(&mut self, nonce: &str, text: &str, stream: u64) {
+    pub(super) fn nack(&mut self, nonce: &str, text: &str) {
         let Some(update) = self.close(nonce) else { return };
         if update.full {
             self.uncertain.extend(update.added.into_iter().map(|(name, _)| name));
         }
-        if update.stream == stream {
+        if update.stream == self.stream {
             self.answers.push_back(Answer { nonce: update.nonce, error: Some(text.to_owned()) });
         }
     }
@@ -224,6 +229,11 @@ impl TypeState {
     pub(super) fn poll_subscription(&mut self) -> Option<Request> {
         let nothing = Subscription::default();
         if self.steps.is_empty() && self.told.as_ref().unwrap_or(&nothing) == &self.wanted {
+            return None;
+        }
+        // In state of the world any request with the latest nonce accepts that
+        // response, so names wait until the owner has answered, and go with it.
+        if self.variant == Variant::Sotw && self.open.iter().any(|open| open.stream == self.stream) {
             return None;
         }
         let before = self.tell_next();
@@ -274,7 +284,7 @@ impl TypeState {
         if before.wildcard && !now.wildcard {
             unsubscribe.push(WILDCARD.to_owned());
         }
-        let initial = if first { self.held.clone() } else { BTreeMap::new() };
+        let initial = if first { self.initial_versions() } else { BTreeMap::new() };
         DeltaDiscoveryRequest {
             type_url: self.type_url.clone(),
             resource_names_subscribe: subscribe,
@@ -282,6 +292,17 @@ impl TypeState {
             initial_resource_versions: initial.into_iter().collect(),
             ..DeltaDiscoveryRequest::default()
         }
+    }
+
+    /// What is held. What the owner may yet acknowledge from an earlier stream
+    /// has no version, so that the server tells of it whatever it is by now.
+    fn initial_versions(&self) -> BTreeMap<String, String> {
+        let added = self.open.iter().flat_map(|open| &open.added).map(|(name, _)| name);
+        let removed = self.open.iter().flat_map(|open| &open.removed);
+        let open = added.chain(removed).filter(|name| self.wanted.contains(name));
+        let mut versions = self.held.clone();
+        versions.extend(open.map(|name| (name.clone(), String::new())));
+        versions
     }
 
     fn close(&mut self, nonce: &str) -> Option<Open> {

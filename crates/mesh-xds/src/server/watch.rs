@@ -59,10 +59,11 @@ struct Sent {
     at: Instant,
 }
 
-/// Names in the response that is unacknowledged; of a full state none are kept.
+/// Names in the response that is unacknowledged and their versions (`None`:
+/// removed by it); of a full state none are kept.
 #[derive(Debug)]
 struct InFlight {
-    names: Vec<ResourceName>,
+    sent: Vec<(ResourceName, Option<u64>)>,
 }
 
 /// What an answer to a response turned out to be.
@@ -118,8 +119,8 @@ impl Watch {
 
     /// Whether the proxy has taken everything that is meant for it.
     pub(super) fn is_settled(&self) -> bool {
-        let unsent = self.owed || !self.differs.is_empty();
-        !unsent && self.in_flight.is_none() && self.refused.is_empty() && self.last_error.is_none()
+        let refused = if self.is_full_state() { self.last_error.is_some() } else { !self.refused.is_empty() };
+        !self.owed && self.differs.is_empty() && self.in_flight.is_none() && !refused
     }
 
     pub(super) fn offer(&mut self, set: &Arc<ResourceSet>) {
@@ -168,7 +169,14 @@ impl Watch {
                 let error: Arc<str> = shortened(error).into();
                 self.nacked = Some((nonce.clone(), version.clone()));
                 self.last_error = Some(error.clone());
-                self.refused.extend(in_flight.names);
+                let (seen, watched) = (&self.seen, &self.subscription);
+                let is_current =
+                    |(n, v): &(ResourceName, _)| watched.contains(n) && seen.get(n).map(|r| r.version) == *v;
+                let all_current = in_flight.sent.iter().all(is_current);
+                self.refused.extend(in_flight.sent.into_iter().map(|(name, _)| name));
+                if !all_current {
+                    self.retry_refused();
+                }
                 Answer::Event(Event::Nacked { type_url, nonce, version, error })
             }
         }
@@ -277,11 +285,16 @@ impl Watch {
     pub(super) fn respond(&mut self, nonce: Arc<str>, removals: bool, now: Instant) -> (Response, Vec<ResourceName>) {
         let full = self.is_full_state();
         let (resources, removed, changed) = if full { self.full_state(removals) } else { self.news(removals) };
-        let in_flight = if full { Vec::new() } else { changed.iter().chain(&removed).cloned().collect() };
+        let sent = if full {
+            Vec::new()
+        } else {
+            let added = resources.iter().map(|r| (r.name.clone(), Some(r.version)));
+            added.chain(removed.iter().map(|name| (name.clone(), None))).collect()
+        };
         let response = Response::new(self.type_url.clone(), nonce, resources, removed, full);
         self.owed = false;
         self.latest = Some(Sent { nonce: response.nonce.clone(), version: response.version.clone(), at: now });
-        self.in_flight = Some(InFlight { names: in_flight });
+        self.in_flight = Some(InFlight { sent });
         (response, changed)
     }
 
@@ -331,15 +344,6 @@ impl Watch {
 
     /// What differs, up to the size of one response.
     fn news(&mut self, removals: bool) -> (Vec<Resource>, Vec<ResourceName>, Vec<ResourceName>) {
-        if self.refused.iter().any(|name| self.differs.contains_key(name)) {
-            // One of those that were refused together has changed: the others
-            // may have been refused only for its sake.
-            for name in mem::take(&mut self.refused) {
-                if self.subscription.contains(&name) && !self.differs.contains_key(&name) {
-                    self.note(&name, Held::Unknown);
-                }
-            }
-        }
         let (mut resources, mut removed, mut bytes) = (Vec::new(), Vec::new(), 0);
         for (name, held) in &self.differs {
             if !self.is_told(name, *held, removals) {
@@ -358,6 +362,7 @@ impl Watch {
         let changed: Vec<ResourceName> = resources.iter().map(|r: &Resource| r.name.clone()).collect();
         changed.iter().chain(&removed).for_each(|name| {
             self.differs.remove(name);
+            self.refused.remove(name);
         });
         (resources, removed, changed)
     }
@@ -376,6 +381,10 @@ impl Watch {
         if !self.subscription.contains(name) {
             return;
         }
+        if self.refused.contains(name) {
+            self.retry_refused();
+            return;
+        }
         let had = old.map_or(Held::Absent, |r| Held::Version(r.version));
         let held = self.differs.get(name).copied().unwrap_or(had);
         self.note(name, held);
@@ -386,6 +395,16 @@ impl Watch {
                 && let Some(old) = old
             {
                 self.leaving.insert(name.clone(), old.clone());
+            }
+        }
+    }
+
+    /// One of those that were refused together has changed or is no longer
+    /// watched: the others may have been refused only for its sake.
+    fn retry_refused(&mut self) {
+        for name in mem::take(&mut self.refused) {
+            if self.subscription.contains(&name) {
+                self.note(&name, Held::Unknown);
             }
         }
     }
@@ -413,13 +432,14 @@ impl Watch {
         for name in &change.removed {
             self.differs.remove(name);
             self.leaving.remove(name);
-            self.refused.remove(name);
         }
+        let subscription = &self.subscription;
         if change.wildcard_removed {
-            let subscription = &self.subscription;
             self.differs.retain(|name, _| subscription.contains(name));
             self.leaving.retain(|name, _| subscription.contains(name));
-            self.refused.retain(|name| subscription.contains(name));
+        }
+        if !self.refused.iter().all(|name| subscription.contains(name)) {
+            self.retry_refused();
         }
     }
 
