@@ -24,6 +24,8 @@ mod pilot;
 mod pipeline;
 mod platform;
 pub mod settle;
+#[cfg(test)]
+mod testing;
 mod view;
 
 pub use options::{AddressError, Options, parse_address};

@@ -269,3 +269,6 @@ async fn serve_xds(ads: AdsServer<Arc<Fleet>, Arc<Fleet>>, listener: TcpListener
         error!(%error, "The xDS server has ended; proxies keep what they have until a restart.");
     }
 }
+
+#[cfg(test)]
+mod tests;
