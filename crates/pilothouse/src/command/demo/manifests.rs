@@ -14,8 +14,10 @@ pub(super) const FOLDER: &str = "examples/grpc-balance";
 /// What one run of the demo is made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Plan {
-    /// The service's port, and the replicas'.
+    /// The service's port, to which the client connects.
     pub(super) port: u16,
+    /// The replicas' port, to which it leads.
+    pub(super) target_port: u16,
     /// The client's workload.
     pub(super) frontend: Ipv4Addr,
     /// The servers.
@@ -38,24 +40,24 @@ pub(super) struct ReplicaPlan {
 impl Plan {
     /// A plan with the addresses that the manifests have, for `replicas`
     /// servers (at most [`REPLICAS_MAX`]).
-    pub(super) fn new(replicas: u8, port: u16, policy: &'static str) -> Self {
+    pub(super) fn new(replicas: u8, (port, target_port): (u16, u16), policy: &'static str) -> Self {
         let replica = |number: u8| ReplicaPlan {
             name: format!("backend-{number}"),
             pod: Ipv4Addr::new(127, 0, 0, 20 + number),
             application: Ipv4Addr::new(127, 0, 0, 120 + number),
         };
         let replicas = (1..=replicas.min(REPLICAS_MAX)).map(replica).collect();
-        Self { port, frontend: FRONTEND, replicas, policy }
+        Self { port, target_port, frontend: FRONTEND, replicas, policy }
     }
 
     /// The files as name and text.
     pub(super) fn files(&self) -> Vec<(&'static str, String)> {
-        let port = format!("ort: {}", self.port);
+        let (port, target) = (format!(" port: {}", self.port), format!("ort: {}", self.target_port));
         vec![
-            ("backend.yaml", BACKEND.replace("ort: 8000", &port)),
+            ("backend.yaml", BACKEND.replace(" port: 8000", &port).replace("ort: 9000", &target)),
             ("destination-rule.yaml", RULE.replace("ROUND_ROBIN", self.policy)),
             ("frontend.yaml", PODS_CLIENT.replace(&FRONTEND.to_string(), &self.frontend.to_string())),
-            ("backend-pods.yaml", self.pods().replace("ort: 8000", &port)),
+            ("backend-pods.yaml", self.pods().replace("ort: 9000", &target)),
         ]
     }
 
@@ -99,8 +101,9 @@ impl ReplicaPlan {
 
 /// More replicas than this show nothing new, and leave their address range.
 pub(super) const REPLICAS_MAX: u8 = 50;
-/// The port in the manifests, which is tried first.
-pub(super) const PORT: u16 = 8000;
+/// The ports in the manifests, which are tried first: the service's and the
+/// replicas'.
+pub(super) const PORTS: (u16, u16) = (8000, 9000);
 
 const FRONTEND: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
 const FIRST_POD: &str = "127.0.0.21";
@@ -121,7 +124,7 @@ mod tests {
 
     #[test]
     fn as_many_replicas_on_the_same_port_are_the_files_as_they_stand() {
-        let plan = Plan::new(3, PORT, "ROUND_ROBIN");
+        let plan = Plan::new(3, PORTS, "ROUND_ROBIN");
         let files = [BACKEND, RULE, PODS_CLIENT, PODS_SERVER];
         for ((name, text), original) in plan.files().into_iter().zip(files) {
             assert_eq!(text, original, "{name}");
@@ -130,14 +133,14 @@ mod tests {
 
     #[test]
     fn port_policy_and_number_of_replicas_are_put_in() {
-        let plan = Plan::new(5, 41234, "RANDOM");
-        assert!(file(&plan, "backend.yaml").contains("port: 41234\n      targetPort: 41234"));
+        let plan = Plan::new(5, (41234, 41235), "RANDOM");
+        assert!(file(&plan, "backend.yaml").contains("port: 41234\n      targetPort: 41235"));
         assert!(file(&plan, "destination-rule.yaml").contains("simple: RANDOM"));
         let pods = file(&plan, "backend-pods.yaml");
         assert_eq!(pods.matches("kind: Pod\n").count(), 5);
         assert_eq!(pods.matches("addresses: [").count(), 5);
-        assert!(pods.contains("containerPort: 41234"), "{pods}");
+        assert!(pods.contains("containerPort: 41235"), "{pods}");
         assert!(pods.contains("pilothouse.io/application-address: 127.0.0.125"), "{pods}");
-        assert!(!pods.contains("8000"), "{pods}");
+        assert!(!pods.contains("9000"), "{pods}");
     }
 }

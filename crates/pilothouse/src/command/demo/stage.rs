@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::echo::Replica;
-use super::manifests::{FOLDER, PORT, Plan};
+use super::manifests::{FOLDER, PORTS, Plan};
 use crate::command::explain::running_subject;
 use crate::command::explain::subject::Subject;
 use crate::failure::{Failure, Result, chain};
@@ -32,8 +32,15 @@ impl Servers {
     /// If an address does not exist, or no port is free on all.
     pub(super) fn start(replicas: u8, policy: &'static str) -> Result<(Self, Plan)> {
         let (plan, listeners) = reserve(replicas, policy)?;
-        if plan.port != PORT {
-            anstream::eprintln!("Port {PORT} is taken here; the demo uses {} instead.", plan.port);
+        let ports = (plan.port, plan.target_port);
+        if ports != PORTS {
+            anstream::eprintln!(
+                "Port {} or {} is taken here; the demo uses {} and {} instead.",
+                PORTS.0,
+                PORTS.1,
+                ports.0,
+                ports.1
+            );
         }
         let serve = |(replica, listener): (&super::manifests::ReplicaPlan, TcpListener)| {
             Replica::start(&replica.name, listener)
@@ -71,15 +78,15 @@ impl Mesh {
         let pilot = Pilot::start(options).await.map_err(|error| Failure::Other(chain(&error)))?;
         pilot.wait_synced().await;
         let launch = Launch { proxy, discovery: pilot.addresses().grpc, folder: folder.path().to_owned(), workers: 1 };
-        let mut places = vec![("frontend".to_owned(), plan.frontend)];
-        places.extend(plan.replicas.iter().map(|r| (r.name.clone(), r.pod)));
+        let entrance = SocketAddr::from((plan.frontend, plan.port));
+        let mut places = vec![("frontend".to_owned(), entrance)];
+        places.extend(plan.replicas.iter().map(|r| (r.name.clone(), SocketAddr::from((r.pod, plan.target_port)))));
         let mut sidecars = Vec::new();
         for (name, address) in &places {
-            sidecars.push((name.clone(), launch.sidecar(&workload(name, *address)).await?));
+            sidecars.push((name.clone(), launch.sidecar(&workload(name, address.ip())).await?));
         }
-        let entrance = SocketAddr::from((plan.frontend, plan.port));
         let mesh = Self { entrance, pilot, sidecars, folder };
-        mesh.wait_ready(&places, plan.port).await?;
+        mesh.wait_ready(&places).await?;
         Ok(mesh)
     }
 
@@ -117,14 +124,13 @@ impl Mesh {
         self.pilot.shutdown().await;
     }
 
-    /// Waits until every sidecar listens on its workload's address.
-    async fn wait_ready(&self, places: &[(String, Ipv4Addr)], port: u16) -> Result {
+    /// Waits until every sidecar listens where it must.
+    async fn wait_ready(&self, places: &[(String, SocketAddr)]) -> Result {
         let begun = Instant::now();
         for (name, address) in places {
-            let address = SocketAddr::from((*address, port));
-            while TcpStream::connect(address).await.is_err() {
+            while TcpStream::connect(*address).await.is_err() {
                 if begun.elapsed() > READY {
-                    return Err(Failure::Other(self.not_ready(name, address)));
+                    return Err(Failure::Other(self.not_ready(name, *address)));
                 }
                 tokio::time::sleep(POLL).await;
             }
@@ -139,42 +145,47 @@ impl Mesh {
     }
 }
 
-fn workload(name: &str, address: Ipv4Addr) -> Workload {
+fn workload(name: &str, address: IpAddr) -> Workload {
     let app = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '-');
     Workload {
         name: name.to_owned(),
         namespace: "default".to_owned(),
-        address: IpAddr::V4(address),
+        address,
         service_account: String::new(),
         labels: vec![("app".to_owned(), app.to_owned())],
     }
 }
 
-/// A plan whose port is free on all its addresses, and the servers' sockets.
+/// A plan whose ports are free on all its addresses, and the servers' sockets.
 fn reserve(replicas: u8, policy: &'static str) -> Result<(Plan, Vec<TcpListener>)> {
     for attempt in 0..PORTS_TRIED {
-        let port = if attempt == 0 { PORT } else { any_port(Plan::new(1, 0, policy).frontend)? };
-        let plan = Plan::new(replicas, port, policy);
+        let ports = if attempt == 0 { PORTS } else { any_ports(Plan::new(1, PORTS, policy).frontend)? };
+        let plan = Plan::new(replicas, ports, policy);
         if let Some(listeners) = bind(&plan)? {
             return Ok((plan, listeners));
         }
     }
-    Err(Failure::Other(format!("tried {PORTS_TRIED} ports, none is free on all addresses that the demo needs")))
+    Err(Failure::Other(format!(
+        "tried {PORTS_TRIED} pairs of ports, none is free on all addresses that the demo needs"
+    )))
 }
 
-fn any_port(address: Ipv4Addr) -> Result<u16> {
-    let listener = TcpListener::bind((address, 0)).map_err(|error| missing(address, &error))?;
-    let port = listener.local_addr().map(|a| a.port());
-    port.map_err(|error| missing(address, &error))
+/// Two ports that are free on one address.
+fn any_ports(address: Ipv4Addr) -> Result<(u16, u16)> {
+    let any = || TcpListener::bind((address, 0)).and_then(|l| Ok((l.local_addr()?.port(), l)));
+    let (first, _held) = any().map_err(|error| missing(address, &error))?;
+    let (second, _) = any().map_err(|error| missing(address, &error))?;
+    Ok((first, second))
 }
 
 /// The sockets of the servers; those of the sidecars are only tried, since
 /// they bind their own. `None` if one of them is taken.
 fn bind(plan: &Plan) -> Result<Option<Vec<TcpListener>>> {
     let mut kept = Vec::new();
-    let sidecars = std::iter::once(plan.frontend).chain(plan.replicas.iter().map(|r| r.pod)).map(|a| (a, false));
-    for (address, keep) in sidecars.chain(plan.replicas.iter().map(|r| (r.application, true))) {
-        match TcpListener::bind((address, plan.port)) {
+    let sidecars = std::iter::once(plan.frontend).chain(plan.replicas.iter().map(|r| r.pod));
+    let tried = sidecars.flat_map(|a| [(a, plan.port, false), (a, plan.target_port, false)]);
+    for (address, port, keep) in tried.chain(plan.replicas.iter().map(|r| (r.application, plan.target_port, true))) {
+        match TcpListener::bind((address, port)) {
             Ok(listener) if keep => kept.push(listener),
             Ok(_) => {}
             Err(error) if error.kind() == ErrorKind::AddrInUse => return Ok(None),
