@@ -107,3 +107,59 @@ const NAMESPACE_INJECTION: &str = "istio-injection";
 const REVISION: &str = "istio.io/rev";
 /// Istio's `IgnoredNamespaces`.
 const SYSTEM_NAMESPACES: [&str; 4] = ["kube-system", "kube-public", "kube-node-lease", "local-path-storage"];
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use mesh_model::{Labels, Locality, Meta};
+
+    use super::*;
+
+    fn labels(text: &str) -> Labels {
+        text.split_whitespace().filter_map(|pair| pair.split_once('=')).collect()
+    }
+
+    /// `pod` and `namespace` are labels; `annotations` the Pod's.
+    fn check(place: &str, pod: &str, annotations: &str, namespace: &str, inject: bool, reason: Reason) {
+        let (host_network, place) = place.strip_prefix("host:").map_or((false, place), |place| (true, place));
+        let mut meta = Meta::new(Kind::Pod, place, "p");
+        meta.labels = labels(pod);
+        meta.annotations = labels(annotations);
+        let workload = Workload {
+            meta: Arc::new(meta),
+            addresses: Vec::new(),
+            service_account: "".into(),
+            locality: Arc::new(Locality::default()),
+            node: "".into(),
+            ports: Vec::new(),
+            host_network,
+            ready: true,
+            weight: 1,
+            network: "".into(),
+        };
+        let mut meta = Meta::new(Kind::Namespace, "", place);
+        meta.labels = labels(namespace);
+        let namespace = Namespace { meta: Arc::new(meta) };
+        let decision = decide(&workload, Some(&namespace));
+        assert_eq!(decision, Decision { inject, reason });
+    }
+
+    #[test]
+    fn the_most_specific_word_decides_unless_the_platform_forbids_it() {
+        let text = |text: &str| text.to_owned();
+        let yes = "sidecar.istio.io/inject=true";
+        let no = "sidecar.istio.io/inject=false";
+        check("shop", "", "", "", false, Reason::NotAsked);
+        check("shop", "", "", "istio-injection=enabled", true, Reason::NamespaceLabel(text("enabled")));
+        check("shop", "", "", "istio-injection=disabled", false, Reason::NamespaceLabel(text("disabled")));
+        check("shop", "", "", "istio.io/rev=canary", true, Reason::NamespaceRevision(text("canary")));
+        check("shop", "istio.io/rev=canary", "", "", true, Reason::WorkloadRevision(text("canary")));
+        check("shop", no, yes, "istio-injection=enabled", false, Reason::WorkloadLabel(text("false")));
+        check("shop", "", no, "istio-injection=enabled", false, Reason::WorkloadAnnotation(text("false")));
+        check("shop", yes, "", "istio-injection=disabled", true, Reason::WorkloadLabel(text("true")));
+        check("shop", "sidecar.istio.io/inject=maybe", "", "", false, Reason::WorkloadLabel(text("maybe")));
+        check("host:shop", yes, "", "istio-injection=enabled", false, Reason::HostNetwork);
+        check("kube-system", yes, "", "", false, Reason::SystemNamespace(text("kube-system")));
+    }
+}
