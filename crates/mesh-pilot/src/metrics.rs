@@ -3,26 +3,32 @@
 //! Counters and histograms are fed as things happen; gauges that describe the
 //! present state are set from it when they are scraped.
 //!
-//! Invariant: every name here is one that Istio's own dashboards read, with
-//! Istio's labels and buckets, and none is exposed that is not really measured.
+//! Invariant: what has a name of Istio's has Istio's meaning, labels and
+//! buckets, so that its dashboards can be used; what Istio does not measure is
+//! called `pilothouse_...`; and nothing is exposed that is not really measured.
 //!
 //! Source: istio `pilot/pkg/xds/monitoring.go`, `pilot/pkg/model/push_context.go`.
 
 use std::time::Duration;
 
-use mesh_model::{Change, Code, Diagnostic, Severity};
+use mesh_model::Change;
 use mesh_proto::types;
+use parking_lot::Mutex;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+mod present;
 #[cfg(test)]
 mod tests;
 mod text;
 
+pub(crate) use present::{Present, Refused};
 pub(crate) use text::CONTENT_TYPE;
+
+use present::PresentGauges;
 
 use crate::settle::{Class, Settled};
 
@@ -31,14 +37,15 @@ type Counters = Family<Labels, Counter>;
 type Gauges = Family<Labels, Gauge>;
 type Histograms = Family<Labels, Histogram, fn() -> Histogram>;
 
-/// All metrics. Cloning shares them.
+/// All metrics.
 #[derive(Debug)]
 pub(crate) struct Metrics {
     registry: Registry,
-    proxies: Gauges,
+    /// Locked while they are filled and read, so that two scrapes do not mix.
+    present: Mutex<PresentGauges>,
     pushes: Counters,
     push_time: Histograms,
-    send_time: Histogram,
+    ack_time: Histogram,
     convergence_time: Histogram,
     queue_time: Histogram,
     debounce_time: Histogram,
@@ -46,116 +53,44 @@ pub(crate) struct Metrics {
     triggers: Counters,
     inbound: Counters,
     config_events: Counters,
-    services: Gauge,
-    virtual_services: Gauge,
     config_size: Histograms,
     rejects: Counter,
-    rejected: [(&'static str, Gauges); 4],
     expired_nonces: Counters,
     internal_errors: Counter,
-    rejected_configs: Gauges,
-    no_instances: Gauges,
-    not_ready: Gauges,
-    diagnostics: Gauges,
-    uptime: Gauge<f64, std::sync::atomic::AtomicU64>,
-}
-
-/// What is set from the present state when metrics are scraped.
-#[derive(Debug, Default)]
-pub(crate) struct Present<'a> {
-    /// `ISTIO_VERSION` of each connected proxy.
-    pub(crate) versions: Vec<&'a str>,
-    /// Services of the mesh.
-    pub(crate) services: usize,
-    /// VirtualServices of the mesh.
-    pub(crate) virtual_services: usize,
-    /// The refusals that last.
-    pub(crate) refusals: Vec<Refused<'a>>,
-    /// Hosts whose endpoints the mesh should know and does not.
-    pub(crate) without_instances: Vec<&'a str>,
-    /// Endpoints that are not ready, by host.
-    pub(crate) not_ready: Vec<(&'a str, usize)>,
-    /// All that is wrong.
-    pub(crate) diagnostics: &'a [Diagnostic],
-    /// Since the start.
-    pub(crate) uptime: Duration,
-}
-
-/// A response that a proxy refused, and has not yet accepted a later one.
-#[derive(Debug)]
-pub(crate) struct Refused<'a> {
-    pub(crate) type_url: &'a str,
-    pub(crate) node: &'a str,
-    pub(crate) error: &'a str,
 }
 
 impl Metrics {
     pub(crate) fn new() -> Self {
-        let mut r = Registry::default();
+        let mut registry = Registry::default();
+        with_info(&mut registry);
+        let r = &mut registry;
         Self {
-            proxies: family(&mut r, "pilot_xds", "Number of endpoints connected to this pilot using XDS"),
-            pushes: family(&mut r, "pilot_xds_pushes", "Pilot build and send errors for lds, rds, cds and eds"),
-            push_time: histograms(
-                &mut r,
-                "pilot_xds_push_time",
-                "Total time in seconds Pilot takes to generate resources for a proxy",
-                push_time,
-            ),
-            send_time: histogram(&mut r, "pilot_xds_send_time", "Seconds from a response sent to its answer", SECONDS),
+            present: Mutex::new(PresentGauges::new(r)),
+            pushes: family(r, "pilot_xds_pushes", "Responses sent to proxies"),
+            push_time: histograms(r, "pilot_xds_push_time", "Seconds to make a proxy's resources", push_time),
+            ack_time: histogram(r, "pilothouse_xds_ack_time", "Seconds from a response to its answer", SECONDS),
             convergence_time: histogram(
-                &mut r,
+                r,
                 "pilot_proxy_convergence_time",
-                "Delay in seconds between config change and a proxy receiving all required configuration",
+                "Seconds from a change to the first response that a proxy is sent for it",
                 SECONDS_LONG,
             ),
-            queue_time: histogram(
-                &mut r,
-                "pilot_proxy_queue_time",
-                "Time in seconds, a proxy is in the push queue before being dequeued",
-                SECONDS_LONG,
-            ),
-            debounce_time: histogram(
-                &mut r,
-                "pilot_debounce_time",
-                "Delay in seconds between the first config enters debouncing and the merged push request is pushed",
-                SECONDS,
-            ),
+            queue_time: histogram(r, "pilot_proxy_queue_time", "Seconds that a proxy waits for its turn", SECONDS_LONG),
+            debounce_time: histogram(r, "pilot_debounce_time", "Seconds that a change waits to settle", SECONDS),
             snapshot_time: histogram(
-                &mut r,
+                r,
                 "pilot_pushcontext_init_seconds",
-                "Total time in seconds Pilot takes to init pushContext",
+                "Seconds to build a snapshot of the mesh",
                 &[0.01, 0.1, 0.5, 1.0, 3.0, 5.0],
             ),
-            triggers: family(&mut r, "pilot_push_triggers", "Total number of times a push was triggered, by reason"),
-            inbound: family(&mut r, "pilot_inbound_updates", "Total number of updates received by pilot"),
-            config_events: family(&mut r, "pilot_k8s_cfg_events", "Events from k8s config"),
-            services: gauge(&mut r, "pilot_services", "Total services known to pilot"),
-            virtual_services: gauge(&mut r, "pilot_virt_services", "Total virtual services known to pilot"),
-            config_size: histograms(
-                &mut r,
-                "pilot_xds_config_size_bytes",
-                "Distribution of configuration sizes pushed to clients",
-                config_size,
-            ),
-            rejects: counter(&mut r, "pilot_total_xds_rejects", "Total number of XDS responses rejected by proxy"),
-            rejected: REJECTED
-                .map(|(type_url, name)| (type_url, family(&mut r, name, "Responses that a proxy rejects, by node"))),
-            expired_nonces: family(
-                &mut r,
-                "pilot_xds_expired_nonce",
-                "Total number of XDS requests with an expired nonce",
-            ),
-            internal_errors: counter(&mut r, "pilot_total_xds_internal_errors", "Total number of internal XDS errors"),
-            rejected_configs: family(
-                &mut r,
-                "pilot_total_rejected_configs",
-                "Total number of configs that Pilot had to reject or ignore",
-            ),
-            no_instances: family(&mut r, "pilot_eds_no_instances", "Services without instances"),
-            not_ready: family(&mut r, "pilot_endpoint_not_ready", "Endpoint found in unready state"),
-            diagnostics: family(&mut r, "pilothouse_diagnostics", "What is wrong now, by severity and code"),
-            uptime: float_gauge(&mut r, "istiod_uptime_seconds", "Current istiod server uptime in seconds"),
-            registry: with_info(r),
+            triggers: family(r, "pilot_push_triggers", "Times that something was pushed, by reason"),
+            inbound: family(r, "pilot_inbound_updates", "Changes that platforms reported"),
+            config_events: family(r, "pilot_k8s_cfg_events", "Changes of rules, by kind"),
+            config_size: histograms(r, "pilot_xds_config_size_bytes", "Sizes of responses", config_size),
+            rejects: counter(r, "pilot_total_xds_rejects", "Responses that proxies refused"),
+            expired_nonces: family(r, "pilot_xds_expired_nonce", "Answers that came too late"),
+            internal_errors: counter(r, "pilot_total_xds_internal_errors", "Translations that failed"),
+            registry,
         }
     }
 
@@ -218,7 +153,7 @@ impl Metrics {
 
     /// A response was acknowledged.
     pub(crate) fn acked(&self, after: Duration) {
-        self.send_time.observe(after.as_secs_f64());
+        self.ack_time.observe(after.as_secs_f64());
     }
 
     /// A response was refused.
@@ -238,28 +173,8 @@ impl Metrics {
 
     /// Everything, in Prometheus' text format, with the present state filled in.
     pub(crate) fn scrape(&self, present: &Present<'_>) -> String {
-        refill(&self.proxies, present.versions.iter().map(|v| (labels(&[("version", v)]), 1)));
-        self.services.set(present.services as i64);
-        self.virtual_services.set(present.virtual_services as i64);
-        for (type_url, gauges) in &self.rejected {
-            let of_type = present.refusals.iter().filter(|r| r.type_url == *type_url);
-            refill(gauges, of_type.map(|r| (labels(&[("node", r.node), ("err", &shortened(r.error))]), 1)));
-        }
-        refill(&self.no_instances, present.without_instances.iter().map(|h| (labels(&[("cluster", h)]), 1)));
-        refill(&self.not_ready, present.not_ready.iter().map(|(h, n)| (labels(&[("cluster", h)]), *n as i64)));
-        let set_aside =
-            present.diagnostics.iter().filter(|d| d.severity == Severity::Error || d.code == Code::Conflict);
-        let named = set_aside.filter_map(|d| d.object.as_ref()).map(|o| {
-            let id = format!("{}/{}", o.namespace, o.name);
-            (labels(&[("type", o.kind.as_str()), ("id", &id)]), 1)
-        });
-        refill(&self.rejected_configs, named);
-        let by_code = present.diagnostics.iter();
-        refill(
-            &self.diagnostics,
-            by_code.map(|d| (labels(&[("severity", &d.severity.to_string()), ("code", d.code.as_str())]), 1)),
-        );
-        self.uptime.set(present.uptime.as_secs_f64());
+        let gauges = self.present.lock();
+        gauges.fill(present);
         text::render(&self.registry)
     }
 }
@@ -269,21 +184,8 @@ fn metric_type(type_url: &str) -> String {
     types::short(type_url).to_ascii_lowercase()
 }
 
-/// Label values are kept short: every one is a series.
-fn shortened(error: &str) -> String {
-    error.chars().take(ERROR_CHARS_MAX).collect()
-}
-
 fn labels(pairs: &[(&'static str, &str)]) -> Labels {
     pairs.iter().map(|(name, value)| (*name, (*value).to_owned())).collect()
-}
-
-/// Empties the family, then adds up `values` by their labels.
-fn refill(gauges: &Gauges, values: impl Iterator<Item = (Labels, i64)>) {
-    gauges.clear();
-    for (labels, value) in values.take(SERIES_MAX) {
-        gauges.get_or_create(&labels).inc_by(value);
-    }
 }
 
 fn family<M>(registry: &mut Registry, name: &str, help: &str) -> Family<Labels, M>
@@ -313,26 +215,13 @@ fn counter(registry: &mut Registry, name: &str, help: &str) -> Counter {
     counter
 }
 
-fn gauge(registry: &mut Registry, name: &str, help: &str) -> Gauge {
-    let gauge = Gauge::default();
-    registry.register(name, help, gauge.clone());
-    gauge
-}
-
-fn float_gauge(registry: &mut Registry, name: &str, help: &str) -> Gauge<f64, std::sync::atomic::AtomicU64> {
-    let gauge = Gauge::default();
-    registry.register(name, help, gauge.clone());
-    gauge
-}
-
 /// `pilot_info` and `istio_build`: always 1, with the version as a label.
-fn with_info(mut registry: Registry) -> Registry {
+fn with_info(registry: &mut Registry) {
     let version = env!("CARGO_PKG_VERSION");
-    let info: Gauges = family(&mut registry, "pilot_info", "Pilot version and build information");
+    let info: Gauges = family(registry, "pilot_info", "Pilot version and build information");
     info.get_or_create(&labels(&[("version", version)])).set(1);
-    let build: Gauges = family(&mut registry, "istio_build", "Istio component build info");
+    let build: Gauges = family(registry, "istio_build", "Istio component build info");
     build.get_or_create(&labels(&[("component", "pilot"), ("tag", version)])).set(1);
-    registry
 }
 
 fn push_time() -> Histogram {
@@ -345,13 +234,3 @@ fn config_size() -> Histogram {
 
 const SECONDS: &[f64] = &[0.01, 0.1, 1.0, 3.0, 5.0, 10.0, 20.0, 30.0];
 const SECONDS_LONG: &[f64] = &[0.1, 0.5, 1.0, 3.0, 5.0, 10.0, 20.0, 30.0];
-const REJECTED: [(&str, &str); 4] = [
-    (types::CLUSTER, "pilot_xds_cds_reject"),
-    (types::LISTENER, "pilot_xds_lds_reject"),
-    (types::ROUTE, "pilot_xds_rds_reject"),
-    (types::ENDPOINT, "pilot_xds_eds_reject"),
-];
-const ERROR_CHARS_MAX: usize = 80;
-/// Values that fill one family; a mesh with more unready services than this is
-/// read on the debug pages.
-const SERIES_MAX: usize = 10_000;
