@@ -1,16 +1,38 @@
 //! Envoy's command operators (`%REQ(X)%`, `%DURATION%`...), compiled once and
 //! then written into access logs and headers.
+//!
+//! **Invariant:** writing a template asks nothing but [`Facts`] and allocates
+//! nothing beyond the output string, except where a time is formatted.
 
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
 use http::HeaderMap;
 
+use crate::error::{At, ConfigError};
 use crate::flags::ResponseFlags;
+
+mod json;
+mod operator;
+#[cfg(test)]
+mod tests;
+mod time;
+
+pub use json::JsonTemplate;
+use operator::Operator;
 
 /// A compiled format string.
 #[derive(Debug, Clone, Default)]
-pub struct Template {}
+pub struct Template {
+    parts: Box<[Part]>,
+}
+
+#[derive(Debug, Clone)]
+enum Part {
+    Text(Box<str>),
+    /// An operator, and the length to which its value is cut, in characters.
+    Operator(Operator, Option<usize>),
+}
 
 /// All that a format operator can ask about a request or connection. What is
 /// not known stays `None` and is written as `-`.
@@ -88,8 +110,75 @@ pub struct Facts<'a> {
 pub type RequestFacts<'a> = crate::route::RequestView<'a>;
 
 impl Template {
-    /// Writes what the template gives for `facts` at the end of `out`.
+    /// Reads a format string.
+    pub(crate) fn parse(at: &At<'_>, text: &str) -> Result<Self, ConfigError> {
+        let mut parts: Vec<Part> = Vec::new();
+        let mut plain = String::new();
+        let mut rest = text;
+        while let Some((before, after)) = rest.split_once('%') {
+            plain.push_str(before);
+            if let Some(after_escape) = after.strip_prefix('%') {
+                plain.push('%');
+                rest = after_escape;
+                continue;
+            }
+            let (operator, length, used) = operator::parse(after).map_err(|problem| match problem {
+                operator::Unreadable::Syntax(why) => at.invalid(text, why),
+                operator::Unreadable::Unsupported(name) => {
+                    at.rule(format!("Not supported field in StreamInfo: {name}"))
+                }
+            })?;
+            if !plain.is_empty() {
+                parts.push(Part::Text(std::mem::take(&mut plain).into()));
+            }
+            parts.push(Part::Operator(operator, length));
+            rest = &after[used..];
+        }
+        plain.push_str(rest);
+        if !plain.is_empty() {
+            parts.push(Part::Text(plain.into()));
+        }
+        Ok(Self { parts: parts.into() })
+    }
+
+    /// A template that always gives `text`.
+    pub fn literal(text: &str) -> Self {
+        Self { parts: [Part::Text(text.into())].into() }
+    }
+
+    /// The text it always gives, if it has no operator.
+    pub fn as_literal(&self) -> Option<&str> {
+        match &*self.parts {
+            [] => Some(""),
+            [Part::Text(text)] => Some(text),
+            _ => None,
+        }
+    }
+
+    /// Writes what the template gives for `facts` at the end of `out`. What is
+    /// not known is written as `-`.
     pub fn write(&self, facts: &Facts<'_>, out: &mut String) {
-        let _ = (facts, out);
+        self.write_or(facts, out, "-");
+    }
+
+    /// As [`Self::write`], with `missing` for what is not known.
+    pub fn write_or(&self, facts: &Facts<'_>, out: &mut String, missing: &str) {
+        for part in &self.parts {
+            match part {
+                Part::Text(text) => out.push_str(text),
+                Part::Operator(operator, length) => {
+                    let from = out.len();
+                    if operator.write(facts, out).is_none() {
+                        out.truncate(from);
+                        out.push_str(missing);
+                    }
+                    if let Some(length) = length
+                        && let Some((end, _)) = out[from..].char_indices().nth(*length)
+                    {
+                        out.truncate(from + end);
+                    }
+                }
+            }
+        }
     }
 }

@@ -12,9 +12,11 @@ use rand::RngCore;
 
 use crate::access_log::AccessLog;
 use crate::cluster::{Http1Options, Http2Options};
+use crate::error::{At, ConfigError};
 use crate::http_filter::{HttpFilter, RequestDecision};
 use crate::route::{Matched, RouteTable};
 use crate::runtime::RouteSlot;
+use crate::runtime::Routes;
 
 /// A parsed `HttpConnectionManager`.
 #[derive(Debug)]
@@ -27,6 +29,8 @@ pub struct HttpConnectionManager {
     pub routes: RouteSource,
     /// The filters before the router, in order.
     pub filters: Vec<HttpFilter>,
+    /// Names of filters that are not known here and were marked optional: they do nothing.
+    pub skipped_filters: Vec<Box<str>>,
     /// Whether the chain ends in a router. Without one every request gets 404, as in Envoy.
     pub has_router: bool,
     /// The router does not add `x-envoy-*` headers.
@@ -82,8 +86,11 @@ pub struct HttpConnectionManager {
     pub(crate) prepare: prepare::Rules,
 }
 
-/// What a request head is put through before routing.
-pub mod prepare;
+mod parse;
+mod path;
+mod prepare;
+#[cfg(test)]
+mod tests;
 
 /// `codec_type`
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -195,6 +202,15 @@ impl LocalReply {
 }
 
 impl HttpConnectionManager {
+    /// Reads a connection manager that stands at `at`.
+    pub(crate) fn parse(
+        at: &At<'_>,
+        proto: &mesh_proto::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager,
+        routes: &Routes,
+    ) -> Result<Self, ConfigError> {
+        parse::connection_manager(at, proto, routes)
+    }
+
     /// Makes a request head what routes and filters may rely on, once:
     /// path normalised, port stripped from the host if so configured,
     /// `x-forwarded-for`, `x-forwarded-proto`, `x-request-id` and `via` set,
@@ -209,7 +225,13 @@ impl HttpConnectionManager {
         downstream: &Downstream,
         rng: &mut impl RngCore,
     ) -> Result<Prepared, LocalReply> {
-        prepare::run(&self.prepare, parts, downstream, rng)
+        let prepared = self.prepare.run(parts, downstream, rng)?;
+        if !prepared.internal
+            && let Some(table) = self.routes.load()
+        {
+            table.internal_only_headers.iter().for_each(|name| drop(parts.headers.remove(name)));
+        }
+        Ok(prepared)
     }
 
     /// What the HTTP filters want done with a routed request, in chain order.
@@ -231,5 +253,13 @@ impl HttpConnectionManager {
         };
         let on_route = matched.forward().and_then(|f| listed(&f.upgrades));
         on_route.or_else(|| listed(&self.upgrades)).unwrap_or(false)
+    }
+}
+
+/// An upgrade's name in lower case; those that this proxy can carry out.
+pub(crate) fn upgrade_type(at: &At<'_>, name: &str) -> Result<String, ConfigError> {
+    match name.to_ascii_lowercase() {
+        lower if lower == "websocket" => Ok(lower),
+        _ => Err(at.field("upgrade_type").unsupported_value(name, "websocket")),
     }
 }

@@ -65,6 +65,7 @@ pub mod explain;
 pub mod flags;
 pub mod format;
 pub mod grpc;
+pub(crate) mod hash;
 pub mod hcm;
 pub mod headers;
 pub mod http_filter;

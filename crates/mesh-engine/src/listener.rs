@@ -9,9 +9,14 @@ use mesh_proto::origin::Origin;
 
 use crate::access_log::AccessLog;
 use crate::error::ConfigError;
-use crate::hcm::HttpConnectionManager;
+use crate::hcm::{HttpConnectionManager, RouteSource};
 use crate::runtime::Routes;
 use crate::tcp::TcpProxy;
+
+mod parse;
+mod select;
+#[cfg(test)]
+mod tests;
 
 /// A parsed `envoy.config.listener.v3.Listener`.
 #[derive(Debug)]
@@ -54,6 +59,7 @@ pub struct Listener {
     pub filter_chains: Vec<Arc<FilterChain>>,
     /// Takes what no chain matches.
     pub default_filter_chain: Option<Arc<FilterChain>>,
+    selector: select::Selector,
     /// Which rule objects shaped it.
     pub origins: Vec<Origin>,
     /// XXH3 of the encoded resource; equal hashes mean nothing changed.
@@ -203,8 +209,7 @@ impl Listener {
     /// # Errors
     /// The first thing that cannot be honoured.
     pub fn parse(proto: &xds::Listener, routes: &Routes) -> Result<Self, ConfigError> {
-        let _ = routes;
-        Err(crate::error::At::root(crate::error::Kind::Listener, &proto.name).unsupported())
+        parse::listener(proto, routes)
     }
 
     /// The chain that takes `connection`, by Envoy's order of precedence:
@@ -213,12 +218,44 @@ impl Listener {
     /// source port; the most specific wins at each step and there is no way
     /// back. The default chain takes what none matches.
     pub fn select_chain(&self, connection: &Connection<'_>) -> Option<&Arc<FilterChain>> {
-        let _ = connection;
-        self.default_filter_chain.as_ref()
+        match self.selector.select(&self.filter_chains, connection) {
+            Some(index) => self.filter_chains.get(index),
+            None => self.default_filter_chain.as_ref(),
+        }
+    }
+
+    /// All chains, the default last.
+    pub fn chains(&self) -> impl Iterator<Item = &Arc<FilterChain>> {
+        self.filter_chains.iter().chain(&self.default_filter_chain)
     }
 
     /// Names of the route tables that its chains want by RDS, each once.
     pub fn route_names(&self) -> Vec<Arc<str>> {
-        Vec::new()
+        let mut names: Vec<Arc<str>> = self
+            .chains()
+            .filter_map(|chain| match &chain.filter {
+                NetworkFilter::Http(hcm) => match &hcm.routes {
+                    RouteSource::Rds(slot) => Some(slot.name().clone()),
+                    RouteSource::Inline(_) => None,
+                },
+                NetworkFilter::Tcp(_) => None,
+            })
+            .collect();
+        names.sort();
+        names.dedup();
+        names
+    }
+}
+
+impl PortPredicate {
+    /// Whether `port` satisfies it.
+    pub fn holds(&self, port: u16) -> bool {
+        match self {
+            Self::Or(rules) => rules.iter().any(|r| r.holds(port)),
+            Self::And(rules) => rules.iter().all(|r| r.holds(port)),
+            Self::Not(rule) => !rule.holds(port),
+            Self::Any => true,
+            Self::Range(start, end) => (*start..*end).contains(&i32::from(port)),
+        }
     }
 }

@@ -20,6 +20,7 @@ use crate::error::{At, ConfigError, Problem};
 macro_rules! honour {
     ($at:expr, $msg:expr, $ty:path { honour: [$($honoured:ident),* $(,)?], ignore: [$($ignored:ident),* $(,)?], refuse: [$($refused:ident),* $(,)?] $(,)? }) => {{
         let $ty { $($honoured: _,)* $($ignored: _,)* $($refused,)* } = $msg;
+        let _ = $at;
         $( $crate::parse::refuse_if_set($at, stringify!($refused), $refused)?; )*
     }};
 }
@@ -246,3 +247,15 @@ pub(crate) fn ads_source(at: &At<'_>, proto: &core::ConfigSource) -> Result<(), 
 /// Envoy's default soft limit of a connection's buffers: 1 MiB.
 pub(crate) const BUFFER_LIMIT_DEFAULT: u32 = 1024 * 1024;
 const RAW_BUFFER: &str = "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer";
+
+/// The bytes of a data source that stands in the resource itself.
+pub(crate) fn inline_source(at: &At<'_>, source: &core::DataSource) -> Result<bytes::Bytes, ConfigError> {
+    use core::data_source::Specifier as S;
+    match &source.specifier {
+        Some(S::InlineBytes(bytes)) => Ok(bytes::Bytes::from(bytes.clone())),
+        Some(S::InlineString(text)) => Ok(bytes::Bytes::from(text.clone())),
+        Some(S::Filename(_)) => Err(at.field("filename").unsupported()),
+        Some(S::EnvironmentVariable(_)) => Err(at.field("environment_variable").unsupported()),
+        None => Err(at.missing("inline_string or inline_bytes")),
+    }
+}

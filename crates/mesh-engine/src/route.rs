@@ -1,6 +1,7 @@
 //! Route tables: which virtual host and route a request meets, and what the
 //! route asks for.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,11 +12,22 @@ use mesh_proto::envoy::config::route::v3 as xds;
 use mesh_proto::origin::Origin;
 use regex::Regex;
 
-use crate::error::ConfigError;
-use crate::format::Facts;
+use crate::error::{At, ConfigError, Kind};
 use crate::headers::HeaderMutations;
-use crate::matcher::{HeaderMatcher, QueryMatcher};
+use crate::http_filter::Overrides;
+use crate::matcher::{CookieMatcher, HeaderMatcher, QueryMatcher};
 use crate::retry::RetryPolicy;
+
+mod action;
+pub(crate) mod domains;
+mod matching;
+pub(crate) mod parse;
+mod rewrite;
+#[cfg(test)]
+mod tests;
+
+pub use matching::{match_route, trace_route};
+pub use rewrite::set_authority;
 
 /// A parsed `RouteConfiguration`.
 #[derive(Debug)]
@@ -32,8 +44,11 @@ pub struct RouteTable {
     pub ignore_port_in_host_matching: bool,
     /// Headers taken out of requests that are not internal.
     pub internal_only_headers: Vec<http::HeaderName>,
-    /// A route to a cluster that is not known refuses the table.
-    pub validate_clusters: bool,
+    /// Routes to clusters that are not known refuse the table (default for tables inside a listener). The caller
+    /// checks [`Self::cluster_names`].
+    pub validate_clusters: Option<bool>,
+    pub(crate) overrides: Overrides,
+    domains: domains::Domains,
     /// Which rule objects shaped it.
     pub origins: Vec<Origin>,
     /// XXH3 of the encoded resource.
@@ -66,22 +81,9 @@ pub struct VirtualHost {
     pub include_request_attempt_count: bool,
     /// `x-envoy-attempt-count` goes into responses.
     pub include_attempt_count_in_response: bool,
-    /// Plaintext requests are redirected to https: all, or external ones only.
-    pub require_tls: TlsRequirement,
+    pub(crate) overrides: Overrides,
     /// Which rule objects shaped it.
     pub origins: Vec<Origin>,
-}
-
-/// `VirtualHost.TlsRequirementType`
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum TlsRequirement {
-    /// None.
-    #[default]
-    None,
-    /// External requests must come over TLS.
-    ExternalOnly,
-    /// All requests must.
-    All,
 }
 
 /// A route.
@@ -95,6 +97,7 @@ pub struct Route {
     pub action: Action,
     /// Mutations of its requests and responses.
     pub headers: Mutations,
+    pub(crate) overrides: Overrides,
     /// Which rule objects shaped it.
     pub origins: Vec<Origin>,
 }
@@ -110,6 +113,8 @@ pub struct RouteMatch {
     pub headers: Vec<HeaderMatcher>,
     /// Query parameters.
     pub query: Vec<QueryMatcher>,
+    /// Cookies.
+    pub cookies: Vec<CookieMatcher>,
     /// Only gRPC requests.
     pub grpc: bool,
     /// Only this share of requests, in parts per million.
@@ -175,8 +180,6 @@ pub struct Forward {
     pub hash_policy: Vec<HashPolicy>,
     /// Upgrades allowed here, in lower case, or refused here.
     pub upgrades: Vec<(Box<str>, bool)>,
-    /// Requests are copied there, and the copy's answer thrown away.
-    pub mirrors: Vec<Mirror>,
 }
 
 /// Which cluster a request goes to.
@@ -210,6 +213,7 @@ pub struct WeightedCluster {
     pub weight: u32,
     /// Mutations of requests and responses that go there.
     pub headers: Mutations,
+    pub(crate) overrides: Overrides,
     /// Instead of the route's host rewrite.
     pub host_rewrite: Option<HeaderValue>,
 }
@@ -230,8 +234,6 @@ pub enum PathRewrite {
     Prefix(Box<str>),
     /// What the expression matches is replaced.
     Regex(Regex, Box<str>),
-    /// The path is replaced by what this template gives.
-    Template(crate::format::Template),
 }
 
 /// How the host changes.
@@ -282,32 +284,15 @@ pub struct HashPolicy {
 pub enum HashSource {
     /// A header, perhaps rewritten.
     Header(crate::matcher::HeaderRef, Option<(Regex, Box<str>)>),
-    /// A cookie. With a lifetime the proxy sets one if it is missing.
+    /// A cookie.
     Cookie {
         /// Its name.
         name: Box<str>,
-        /// Its lifetime, if we may set it.
-        ttl: Option<Duration>,
-        /// Its path.
-        path: Box<str>,
-        /// More attributes.
-        attributes: Vec<(Box<str>, Box<str>)>,
     },
     /// The client's address.
     SourceIp,
     /// A query parameter.
     Query(Box<str>),
-}
-
-/// A copy of requests goes to another cluster.
-#[derive(Debug)]
-pub struct Mirror {
-    /// Which.
-    pub cluster: ClusterName,
-    /// Share of requests, in parts per million.
-    pub fraction: u32,
-    /// `-shadow` is added to the copy's host.
-    pub host_suffix: bool,
 }
 
 /// A redirect.
@@ -370,8 +355,16 @@ impl<'a> RequestView<'a> {
             Some(authority) => authority.as_str(),
             None => parts.headers.get(http::header::HOST).and_then(|h| h.to_str().ok()).unwrap_or_default(),
         };
-        let path = parts.uri.path_and_query().map_or("/", |p| p.as_str());
-        Self { method: &parts.method, authority, path, scheme: "http", headers: &parts.headers }
+        // A plain CONNECT has no path, and must not match a prefix of `/`.
+        let none = if parts.method == Method::CONNECT { "" } else { "/" };
+        let path = parts.uri.path_and_query().map_or(none, |p| p.as_str());
+        let forwarded = parts.headers.get("x-forwarded-proto").map(HeaderValue::as_bytes);
+        let scheme = match forwarded {
+            Some(b"https") => "https",
+            Some(_) => "http",
+            None => parts.uri.scheme_str().unwrap_or("http"),
+        };
+        Self { method: &parts.method, authority, path, scheme, headers: &parts.headers }
     }
 
     /// The path without the query.
@@ -405,7 +398,7 @@ pub enum NoRoute {
 }
 
 /// Timeouts of one request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Timeouts {
     /// For the whole response, over all tries, from the end of the request; `None`: forever.
     pub route: Option<Duration>,
@@ -425,23 +418,27 @@ impl RouteTable {
     /// # Errors
     /// The first thing that cannot be honoured.
     pub fn parse(proto: &xds::RouteConfiguration) -> Result<Self, ConfigError> {
-        Err(crate::error::At::root(crate::error::Kind::Route, &proto.name).unsupported())
+        parse::table(&At::root(Kind::Route, &proto.name), proto)
     }
 
-    /// Every cluster that a route names outright, each once.
+    /// Every cluster that a route names outright, each once, sorted.
     pub fn cluster_names(&self) -> Vec<Arc<str>> {
-        Vec::new()
+        let mut names = BTreeSet::new();
+        let routes = self.virtual_hosts.iter().flat_map(|v| &v.routes);
+        for forward in routes.filter_map(|r| if let Action::Forward(f) = &r.action { Some(f) } else { None }) {
+            match &forward.cluster {
+                ClusterChoice::Named(name) => drop(names.insert(name.clone())),
+                ClusterChoice::Header(_) => {}
+                ClusterChoice::Weighted(weighted) => {
+                    names.extend(weighted.clusters.iter().filter_map(|c| match &c.cluster {
+                        ClusterName::Named(name) => Some(name.clone()),
+                        ClusterName::Header(_) => None,
+                    }));
+                }
+            }
+        }
+        names.into_iter().collect()
     }
-}
-
-/// The route that `request` meets in `table`. `random` (any number) decides
-/// between weighted clusters and on runtime fractions.
-///
-/// # Errors
-/// [`NoRoute`]
-pub fn match_route(table: &Arc<RouteTable>, request: &RequestView<'_>, random: u64) -> Result<Matched, NoRoute> {
-    let _ = (table, request, random);
-    Err(NoRoute::NoVirtualHost)
 }
 
 /// What [`trace_route`] saw.
@@ -462,11 +459,6 @@ pub struct Rejected {
     pub name: String,
     /// `path /a does not begin with /b`
     pub why: String,
-}
-
-/// As [`match_route`], and says why routes that come before did not match.
-pub fn trace_route(table: &Arc<RouteTable>, request: &RequestView<'_>, random: u64) -> RouteTrace {
-    RouteTrace { result: match_route(table, request, random), rejected: Vec::new() }
 }
 
 impl Matched {
@@ -518,39 +510,5 @@ impl Matched {
                 ClusterName::Header(name) => by_header(name),
             },
         }
-    }
-
-    /// Carries out the route's mutations on a request: headers of every level,
-    /// then the host, then the path.
-    pub fn mutate_request(&self, parts: &mut Parts, facts: &Facts<'_>) {
-        let _ = (parts, facts);
-    }
-
-    /// Carries out the mutations of response headers, of every level.
-    pub fn mutate_response(&self, headers: &mut HeaderMap, facts: &Facts<'_>) {
-        let _ = (headers, facts);
-    }
-
-    /// Whether the upstream host's name must go into the host header once a host is picked.
-    pub fn auto_host_rewrite(&self) -> bool {
-        false
-    }
-
-    /// Timeouts for a request with these headers. `internal`: obey `x-envoy-upstream-rq-*` headers.
-    pub fn timeouts(&self, headers: &HeaderMap, internal: bool) -> Timeouts {
-        let _ = (headers, internal);
-        Timeouts { route: None, per_try: None, per_try_idle: None, idle: None, max_stream: None }
-    }
-
-    /// The hash of a request by the route's hash policies; `None` if they give none.
-    pub fn hash(&self, request: &RequestView<'_>, source: std::net::IpAddr) -> Option<u64> {
-        let _ = (request, source);
-        None
-    }
-
-    /// Where a redirect leads: the value of `location`.
-    pub fn location(&self, redirect: &Redirect, request: &RequestView<'_>) -> String {
-        let _ = (redirect, request);
-        String::new()
     }
 }

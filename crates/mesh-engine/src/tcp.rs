@@ -3,7 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use mesh_proto::envoy::extensions::filters::network::tcp_proxy::v3 as xds;
+
 use crate::access_log::AccessLog;
+use crate::error::{At, ConfigError};
+use crate::parse::{self, honour};
 
 /// A parsed `envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy`.
 #[derive(Debug)]
@@ -29,6 +33,72 @@ pub struct TcpProxy {
 }
 
 impl TcpProxy {
+    /// Reads a TCP proxy.
+    pub(crate) fn parse(at: &At<'_>, proto: &xds::TcpProxy) -> Result<Self, ConfigError> {
+        honour!(
+            at,
+            proto,
+            xds::TcpProxy {
+                honour: [
+                    stat_prefix,
+                    idle_timeout,
+                    access_log,
+                    max_connect_attempts,
+                    hash_policy,
+                    max_downstream_connection_duration,
+                    access_log_flush_interval,
+                    flush_access_log_on_connected,
+                    access_log_options,
+                    cluster_specifier,
+                ],
+                // Only subset load balancing looks at it, and clusters that ask for that are refused.
+                ignore: [metadata_match],
+                refuse: [
+                    on_demand,
+                    downstream_idle_timeout,
+                    upstream_idle_timeout,
+                    backoff_options,
+                    tunneling_config,
+                    max_downstream_connection_duration_jitter_percentage,
+                    proxy_protocol_tlvs,
+                    proxy_protocol_tlv_merge_policy,
+                    upstream_connect_mode,
+                    max_early_data_bytes,
+                    check_drain_close,
+                ],
+            }
+        );
+        parse::non_empty(at, "stat_prefix", &proto.stat_prefix)?;
+        let idle = parse::duration(at, "idle_timeout", proto.idle_timeout.as_ref())?;
+        let max_duration = parse::duration(
+            at,
+            "max_downstream_connection_duration",
+            proto.max_downstream_connection_duration.as_ref(),
+        )?;
+        let attempts = parse::u32_or(proto.max_connect_attempts.as_ref(), 1);
+        if attempts == 0 {
+            return Err(at.field("max_connect_attempts").invalid(0, "at least 1"));
+        }
+        let options = proto.access_log_options.clone().unwrap_or_default();
+        parse::refuse_if_set(
+            &at.field("access_log_options"),
+            "flush_access_log_on_start",
+            &options.flush_access_log_on_start,
+        )?;
+        let interval = options.access_log_flush_interval.as_ref().or(proto.access_log_flush_interval.as_ref());
+        Ok(Self {
+            stat_prefix: proto.stat_prefix.as_str().into(),
+            clusters: clusters(at, proto.cluster_specifier.as_ref())?,
+            idle_timeout: parse::zero_disables(idle, Some(IDLE_TIMEOUT_DEFAULT)),
+            max_downstream_connection_duration: parse::zero_disables(max_duration, None),
+            max_connect_attempts: attempts,
+            access_log: AccessLog::parse_all(at, &proto.access_log)?,
+            flush_access_log_on_connected: proto.flush_access_log_on_connected || options.flush_access_log_on_connected,
+            access_log_flush_interval: parse::positive_duration(at, "access_log_flush_interval", interval)?,
+            hash_source_ip: hash_source_ip(at, &proto.hash_policy)?,
+        })
+    }
+
     /// The cluster for one connection. `random` is any number.
     pub fn cluster(&self, random: u64) -> &Arc<str> {
         let total: u64 = self.clusters.iter().map(|(_, w)| u64::from(*w)).sum();
@@ -42,3 +112,41 @@ impl TcpProxy {
         &self.clusters[0].0
     }
 }
+
+type Clusters = Vec<(Arc<str>, u32)>;
+
+fn clusters(at: &At<'_>, proto: Option<&xds::tcp_proxy::ClusterSpecifier>) -> Result<Clusters, ConfigError> {
+    use xds::tcp_proxy::ClusterSpecifier as S;
+    match proto {
+        Some(S::Cluster(name)) => Ok(vec![(parse::non_empty(at, "cluster", name)?.into(), 1)]),
+        Some(S::WeightedClusters(weighted)) => {
+            let at = at.field("weighted_clusters");
+            let mut clusters: Clusters = Vec::with_capacity(weighted.clusters.len());
+            for (i, one) in weighted.clusters.iter().enumerate() {
+                let at = at.index("clusters", i);
+                if one.weight == 0 {
+                    return Err(at.field("weight").invalid(0, "at least 1"));
+                }
+                clusters.push((parse::non_empty(&at, "name", &one.name)?.into(), one.weight));
+            }
+            if clusters.is_empty() {
+                return Err(at.field("clusters").missing("at least one cluster"));
+            }
+            Ok(clusters)
+        }
+        None => Err(at.missing("a cluster_specifier")),
+    }
+}
+
+fn hash_source_ip(at: &At<'_>, policies: &[mesh_proto::envoy::r#type::v3::HashPolicy]) -> Result<bool, ConfigError> {
+    use mesh_proto::envoy::r#type::v3::hash_policy::PolicySpecifier as S;
+    for (i, policy) in policies.iter().enumerate() {
+        if !matches!(policy.policy_specifier, Some(S::SourceIp(_))) {
+            return Err(at.index("hash_policy", i).unsupported_value("another policy", "source_ip"));
+        }
+    }
+    Ok(!policies.is_empty())
+}
+
+/// Envoy's default.
+const IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(3600);
