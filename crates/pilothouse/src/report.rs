@@ -12,6 +12,10 @@ use tracing_subscriber::EnvFilter;
 use crate::failure::{Failure, Result};
 use crate::terminal;
 
+/// What is logged by commands that talk to people. Diagnostics are left out:
+/// these commands print them themselves.
+pub(crate) const QUIET: &str = "error,mesh_pilot::board=off";
+
 /// Installs the log: lines on standard error. `RUST_LOG` overrides `level`.
 ///
 /// # Errors
@@ -75,20 +79,8 @@ impl Diagnostics {
 }
 
 impl News {
-    /// As a log line.
-    pub(crate) fn log(&self) {
-        match self {
-            News::Found(d) => match d.severity {
-                Severity::Error => tracing::error!(code = d.code.as_str(), "{d}"),
-                Severity::Warning => tracing::warn!(code = d.code.as_str(), "{d}"),
-                Severity::Info => tracing::info!(code = d.code.as_str(), "{d}"),
-            },
-            News::Gone(d) => tracing::info!(code = d.code.as_str(), "no longer: {d}"),
-        }
-    }
-
-    /// As a line for people. What only needs knowing is left to the debug
-    /// pages once it is gone.
+    /// As a line for people. What only needs knowing is not said again when it
+    /// is gone.
     pub(crate) fn line(&self) -> Option<String> {
         Some(match self {
             News::Found(d) => {
@@ -100,9 +92,18 @@ impl News {
                 format!("{}: {d}", terminal::paint(style, &d.severity.to_string()))
             }
             News::Gone(d) if d.severity == Severity::Info => return None,
-            News::Gone(d) => format!("{}: {d}", terminal::paint(terminal::GOOD, "solved")),
+            News::Gone(d) => format!("{}: {}", terminal::paint(terminal::GOOD, "solved"), subject(d)),
         })
     }
+}
+
+/// What a diagnostic is about, without what it says.
+fn subject(diagnostic: &Diagnostic) -> String {
+    let location = diagnostic.location.as_ref().map(ToString::to_string);
+    let object = diagnostic.object.as_ref().map(ToString::to_string);
+    let field = Some(diagnostic.field.clone()).filter(|f| !f.is_empty());
+    let code = Some(diagnostic.code.as_str().to_owned());
+    [location, object, field, code].into_iter().flatten().collect::<Vec<_>>().join(": ")
 }
 
 #[cfg(test)]

@@ -85,7 +85,7 @@ struct Report {
 }
 
 pub(crate) fn run(args: Args) -> Result {
-    report::log("error")?;
+    report::log(report::QUIET)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::other("cannot start", &error))?;
     runtime.block_on(async {

@@ -99,16 +99,7 @@ pub(crate) fn run(args: Args) -> Result {
 async fn serve(options: Options) -> Result {
     let mut stop = signals::Stop::listen()?;
     let pilot = Pilot::start(options).await.map_err(|error| Failure::Other(crate::failure::chain(&error)))?;
-    let mut diagnostics = report::Diagnostics::new(pilot.diagnostics());
-    loop {
-        tokio::select! {
-            () = stop.wait() => break,
-            news = diagnostics.next() => match news {
-                Some(news) => news.iter().for_each(report::News::log),
-                None => break,
-            },
-        }
-    }
+    stop.wait().await;
     pilot.shutdown().await;
     Ok(())
 }

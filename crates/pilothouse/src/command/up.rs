@@ -50,7 +50,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args) -> Result {
-    report::log("error")?;
+    report::log(report::QUIET)?;
     for path in &args.dirs {
         std::fs::metadata(path).map_err(|error| Failure::Data(format!("{}: {error}", path.display())))?;
     }
