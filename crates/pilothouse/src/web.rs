@@ -47,7 +47,7 @@ pub(crate) async fn request(method: &http::Method, url: &str) -> Result<Answer> 
     match tokio::time::timeout(PATIENCE, ask).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(why)) => Err(Failure::Other(format!("cannot ask {url}: {why}"))),
-        Err(_) => Err(Failure::Other(format!("cannot ask {url}: no answer in {} s", PATIENCE.as_secs()))),
+        Err(_) => Err(Failure::Other(format!("cannot ask {url}: no answer in {PATIENCE:?}"))),
     }
 }
 

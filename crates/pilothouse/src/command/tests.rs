@@ -63,3 +63,16 @@ fn numbers_outside_their_bounds_are_refused() {
     check("pilothouse discovery", MissingRequiredArgument);
     check("pilothouse up", MissingRequiredArgument);
 }
+
+#[tokio::test]
+async fn the_examples_load_without_a_word() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
+    let mut folders: Vec<_> = std::fs::read_dir(examples).unwrap().map(|entry| entry.unwrap().path()).collect();
+    folders.sort();
+    assert!(folders.len() >= 2, "{folders:?}");
+    for folder in folders {
+        let loaded = mesh_pilot::offline::load(&mesh_pilot::offline::LoadOptions::new([folder.clone()])).await;
+        assert_eq!(loaded.diagnostics, [], "{}", folder.display());
+        assert!(loaded.snapshot.workloads.iter().count() > 0, "{}", folder.display());
+    }
+}
