@@ -166,10 +166,17 @@ impl<'a> Build<'a> {
         if self.scope.captured && own.contains(&port.number) {
             return Some(unreachable(service, port, "the sidecar itself listens on that port"));
         }
-        if !self.scope.captured && self.scope.taken.contains(&port.number) {
-            return Some(unreachable(service, port, "the workload's own inbound listener has that port"));
+        if self.scope.captured {
+            return None;
         }
-        None
+        let mut taken = self.scope.taken.iter().filter(|(p, _)| *p == port.number);
+        let first = taken.next()?;
+        let mut lost = unreachable(service, port, "the workload's own inbound listener has that port");
+        if std::iter::once(first).chain(taken).any(|(_, own)| own.key() == service.key()) {
+            // A call to it ends at the workload itself, which is one of its endpoints.
+            lost.severity = Severity::Info;
+        }
+        Some(lost)
     }
 
     fn finish(mut self) -> Outbound {
