@@ -30,6 +30,7 @@ use tokio::sync::{Notify, oneshot, watch};
 use tonic::Status;
 use tracing::error;
 
+mod probe;
 mod queue;
 mod refusals;
 #[cfg(test)]
@@ -39,6 +40,7 @@ mod xds;
 pub(crate) use refusals::Refusal;
 
 use crate::metrics::Metrics;
+use probe::Probe;
 use queue::Queue;
 use refusals::Refusals;
 
@@ -56,6 +58,7 @@ pub(crate) struct Fleet {
     members: Mutex<BTreeMap<u64, Arc<Member>>>,
     queue: Queue,
     refusals: Mutex<Refusals>,
+    probe: Mutex<Probe>,
     metrics: Arc<Metrics>,
     /// Told when the fleet's diagnostics may be different.
     news: Notify,
@@ -105,6 +108,7 @@ impl Fleet {
             members: Mutex::default(),
             queue: Queue::default(),
             refusals: Mutex::default(),
+            probe: Mutex::default(),
             metrics,
             news: Notify::new(),
         }
@@ -159,12 +163,27 @@ impl Fleet {
             }
             all.extend(state.failure.as_ref().map(|failure| failed(&member.proxy, failure)));
         }
+        all.extend(self.probe.lock().diagnostics().cloned());
         let refusals = self.refusals();
         let mesh = self.served.borrow().as_ref().map(|s| s.mesh.clone()).unwrap_or_default();
         all.extend(refusals::diagnostics(&refusals, &mesh, |stream, type_url| {
             members.get(&stream)?.state.lock().last.as_ref()?.set(type_url).cloned()
         }));
         all
+    }
+
+    /// Looks at namespaces without a proxy; see [`probe`]. Blocks while it does.
+    pub(crate) fn probe(&self) {
+        let Some(served) = self.served.borrow().clone() else { return };
+        let with_proxy = self.members().values().map(|m| m.proxy.namespace().clone()).collect();
+        if self.probe.lock().look(&served.mesh, &with_proxy) {
+            self.news.notify_one();
+        }
+    }
+
+    /// The mesh that is served, and each one after it.
+    pub(crate) fn meshes(&self) -> watch::Receiver<Option<Served>> {
+        self.served.clone()
     }
 
     fn turn(&self, stream: u64, waited: Duration) {

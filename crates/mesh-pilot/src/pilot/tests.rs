@@ -209,6 +209,21 @@ async fn a_refused_resource_is_told_with_the_rule_behind_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_route_to_nowhere_is_told_before_any_proxy_asks() {
+    let folder = folder();
+    let rule = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: { name: cart, namespace: shop }\n\
+        spec:\n  hosts: [cart]\n  http:\n    - route: [{ destination: { host: cart, subset: v9 } }]\n";
+    std::fs::write(folder.path().join("rule.yaml"), rule).unwrap();
+    let pilot = start(folder.path()).await;
+    let missing = |list: &[Diagnostic]| list.iter().any(|d| d.code == mesh_model::Code::MissingReference);
+    let found = until_diagnosed(&pilot, "the missing subset", missing).await;
+    assert!(found.iter().any(|d| d.to_string().contains("v9")), "{found:?}");
+    std::fs::remove_file(folder.path().join("rule.yaml")).unwrap();
+    until_diagnosed(&pilot, "the end of the rule", <[Diagnostic]>::is_empty).await;
+    pilot.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_cannot_be_read_is_refused_by_name() {
     let folder = folder();
     let pilot = start(folder.path()).await;
