@@ -57,6 +57,8 @@ fn bootstrap_of(mesh: &Mesh, pilot: &Pilot) -> serde_json::Value {
         }],
         "node": {
             "id": format!("sidecar~{address}~frontend.default~default.svc.cluster.local"),
+            // The client for Node does not start without a locality.
+            "locality": {"region": "region", "zone": "zone"},
             "metadata": {"GENERATOR": "grpc", "NAMESPACE": "default", "INSTANCE_IPS": address, "CLUSTER_ID": "Kubernetes"},
         },
     })
