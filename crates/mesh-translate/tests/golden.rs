@@ -11,10 +11,15 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use mesh_engine::runtime::RuntimeConfig;
 use mesh_model::{Diagnostic, World};
 use mesh_proto::{json, types};
 use mesh_translate::{Proxy, ProxyResources, Translator};
 use serde_json::{Map, Value};
+
+mod golden {
+    pub(crate) mod requests;
+}
 
 #[test]
 fn every_case_gives_the_resources_that_it_says() {
@@ -22,6 +27,11 @@ fn every_case_gives_the_resources_that_it_says() {
         let (resources, loading) = translate(case, node);
         compare(case, &resources, &loading, fail);
     });
+}
+
+#[test]
+fn every_request_goes_where_its_case_says() {
+    check(send);
 }
 
 /// Runs `one` for every case, with the node and the requests that it states.
@@ -38,6 +48,23 @@ fn check(one: impl Fn(&Path, &Value, &Value, &mut dyn FnMut(String))) {
         one(case, &stated["node"], &stated["requests"], &mut fail);
     }
     assert!(failures.is_empty(), "\n{}\nUPDATE_GOLDEN=1 rewrites expect.yaml\n", failures.join("\n"));
+}
+
+fn send(case: &Path, node: &Value, requests: &Value, fail: &mut dyn FnMut(String)) {
+    let (resources, _) = translate(case, node);
+    let all: Vec<(&str, &[u8])> =
+        resources.iter().flat_map(|(t, set)| set.iter().map(move |r| (t, &*r.body))).collect();
+    // A gRPC library is no proxy of ours.
+    if node["metadata"]["GENERATOR"] == "grpc" {
+        return;
+    }
+    let (config, refused) = RuntimeConfig::from_resources(all);
+    for error in refused {
+        fail(format!("the engine refuses: {error}"));
+    }
+    for request in requests.as_array().into_iter().flatten() {
+        golden::requests::check(&config, request, fail);
+    }
 }
 
 fn translate(case: &Path, node: &Value) -> (Arc<ProxyResources>, Vec<Diagnostic>) {
