@@ -13,3 +13,4 @@ mod reload;
 mod resilience;
 mod rules;
 mod samples;
+mod translation;
