@@ -20,7 +20,7 @@ pub(crate) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    Proxy(proxy::Args),
+    Proxy(Box<proxy::Args>),
     Wait(Wait),
     Request(Request),
 }
@@ -69,7 +69,7 @@ pub(crate) fn run(args: Args) -> Result {
     let runtime = runtime.map_err(|error| Failure::other("cannot start", &error))?;
     runtime.block_on(async {
         match args.command {
-            Command::Proxy(args) => proxy::run(args).await,
+            Command::Proxy(args) => proxy::run(*args).await,
             Command::Wait(args) => until_ready(args).await,
             Command::Request(args) => ask(args).await,
         }

@@ -131,7 +131,9 @@ pub(super) async fn run(args: Args) -> Result {
     let exit = mesh_agent::run(&options).await.map_err(|error| Failure::Other(chain(&error)))?;
     match exit.code() {
         0 => Ok(()),
-        code => Err(Failure::Other(format!("the proxy ended too often by itself, the last time with exit code {code}"))),
+        code => {
+            Err(Failure::Other(format!("the proxy ended too often by itself, the last time with exit code {code}")))
+        }
     }
 }
 
