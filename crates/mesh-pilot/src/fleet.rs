@@ -40,7 +40,7 @@ mod xds;
 pub(crate) use refusals::Refusal;
 
 use crate::metrics::Metrics;
-use probe::Probe;
+use probe::{Found, Probe};
 use queue::Queue;
 use refusals::Refusals;
 
@@ -59,6 +59,8 @@ pub(crate) struct Fleet {
     queue: Queue,
     refusals: Mutex<Refusals>,
     probe: Mutex<Probe>,
+    /// What holds for namespaces without a proxy.
+    probed: Mutex<Found>,
     metrics: Arc<Metrics>,
     /// Told when the fleet's diagnostics may be different.
     news: Notify,
@@ -109,6 +111,7 @@ impl Fleet {
             queue: Queue::default(),
             refusals: Mutex::default(),
             probe: Mutex::default(),
+            probed: Mutex::default(),
             metrics,
             news: Notify::new(),
         }
@@ -163,7 +166,7 @@ impl Fleet {
             }
             all.extend(state.failure.as_ref().map(|failure| failed(&member.proxy, failure)));
         }
-        all.extend(self.probe.lock().diagnostics().cloned());
+        all.extend(self.probed.lock().values().flat_map(|list| list.iter()).cloned());
         let refusals = self.refusals();
         let mesh = self.served.borrow().as_ref().map(|s| s.mesh.clone()).unwrap_or_default();
         all.extend(refusals::diagnostics(&refusals, &mesh, |stream, type_url| {
@@ -176,7 +179,9 @@ impl Fleet {
     pub(crate) fn probe(&self) {
         let Some(served) = self.served.borrow().clone() else { return };
         let with_proxy = self.members().values().map(|m| m.proxy.namespace().clone()).collect();
-        if self.probe.lock().look(&served.mesh, &with_proxy) {
+        let found = self.probe.lock().look(&served.mesh, &with_proxy);
+        let before = std::mem::replace(&mut *self.probed.lock(), found.clone());
+        if found != before {
             self.news.notify_one();
         }
     }
@@ -230,8 +235,22 @@ impl Fleet {
     fn leave(&self, stream: u64) {
         let member = self.members.lock().remove(&stream);
         let refused = self.refusals.lock().forget(stream);
+        if let Some(member) = &member {
+            self.remember(member);
+        }
         if member.is_some() || refused {
             self.news.notify_one();
+        }
+    }
+
+    /// What was found for the last proxy of a namespace is no less true when it
+    /// has left; it holds until the mesh changes.
+    fn remember(&self, gone: &Member) {
+        let namespace = gone.proxy.namespace();
+        let others = self.members.lock().values().any(|m| m.proxy.namespace() == namespace);
+        let last = gone.state.lock().last.clone();
+        if let Some(last) = last.filter(|_| !others) {
+            self.probed.lock().insert(namespace.clone(), last.diagnostics().clone());
         }
     }
 

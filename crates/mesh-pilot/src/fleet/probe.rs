@@ -22,19 +22,20 @@ use crate::view::sidecar;
 /// Namespaces that are looked at without a proxy.
 const NAMESPACES_MAX: usize = 8;
 
-/// The proxies that are imagined, by namespace, and what was found for them.
+/// What was found, by namespace.
+pub(super) type Found = BTreeMap<Name, Arc<[Diagnostic]>>;
+
+/// The proxies that are imagined, by namespace.
 #[derive(Debug, Default)]
 pub(super) struct Probe {
     translator: Translator,
     /// Kept as long as it is the same, so that the translator knows it again.
     proxies: BTreeMap<Name, Arc<Proxy>>,
-    found: Vec<Arc<[Diagnostic]>>,
 }
 
 impl Probe {
-    /// Looks at the namespaces of `mesh` that are not among `served`. Returns
-    /// whether the findings are different.
-    pub(super) fn look(&mut self, mesh: &Arc<MeshSnapshot>, served: &BTreeSet<Name>) -> bool {
+    /// Looks at the namespaces of `mesh` that are not among `served`.
+    pub(super) fn look(&mut self, mesh: &Arc<MeshSnapshot>, served: &BTreeSet<Name>) -> Found {
         let mut proxies: BTreeMap<Name, Arc<Proxy>> = BTreeMap::new();
         for workload in mesh.workloads.iter().filter(|w| !w.host_network) {
             let namespace = workload.meta.namespace();
@@ -48,16 +49,9 @@ impl Probe {
             }
         }
         self.proxies = proxies;
-        let translate = |proxy| catch_unwind(AssertUnwindSafe(|| self.translator.resources(mesh, proxy)));
+        let translate = |proxy| catch_unwind(AssertUnwindSafe(|| self.translator.resources(mesh, proxy))).ok();
         // One that fails will be told when a real proxy asks.
-        let made = self.proxies.values().filter_map(|proxy| translate(proxy).ok());
-        let found: Vec<_> = made.map(|resources| resources.diagnostics().clone()).collect();
-        let differs = found != self.found;
-        self.found = found;
-        differs
-    }
-
-    pub(super) fn diagnostics(&self) -> impl Iterator<Item = &Diagnostic> {
-        self.found.iter().flat_map(|list| list.iter())
+        let made = self.proxies.iter().filter_map(|(namespace, proxy)| Some((namespace.clone(), translate(proxy)?)));
+        made.map(|(namespace, resources)| (namespace, resources.diagnostics().clone())).collect()
     }
 }
