@@ -127,7 +127,11 @@ impl<'a> Build<'a> {
         };
         let lost = slot.add_tcp(tcp);
         if port.protocol == Protocol::Auto && lost.is_none() {
-            let route = RouteName::Sniffed { host: service.hostname.clone(), port: port.number };
+            // On an address of its own the service is known; elsewhere its host tells.
+            let route = match host {
+                Some(_) => RouteName::Sniffed { host: service.hostname.clone(), port: port.number },
+                None => RouteName::Port(port.number),
+            };
             slot.add_http(service, route, false, true);
         }
         self.diagnostics.extend(lost);
