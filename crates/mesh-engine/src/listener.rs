@@ -14,7 +14,7 @@ use crate::runtime::Routes;
 use crate::tcp::TcpProxy;
 
 mod parse;
-pub(crate) mod select;
+mod select;
 #[cfg(test)]
 mod tests;
 

@@ -51,7 +51,7 @@ pub enum BootstrapError {
 
 /// How the two ADS resource streams are spoken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AdsKind {
+pub(crate) enum AdsKind {
     /// State of the world.
     Sotw,
     /// Incremental.
@@ -60,35 +60,33 @@ pub enum AdsKind {
 
 /// The control plane to ask, and what for.
 #[derive(Debug, Clone)]
-pub struct Ads {
+pub(crate) struct Ads {
     /// State of the world or delta.
-    pub kind: AdsKind,
+    pub(crate) kind: AdsKind,
     /// Static cluster that holds the control plane's addresses.
-    pub cluster: String,
+    pub(crate) cluster: String,
     /// Listeners come from it.
-    pub lds: bool,
+    pub(crate) lds: bool,
     /// Clusters come from it.
-    pub cds: bool,
-    /// Metadata sent with the stream.
-    pub initial_metadata: Vec<(String, String)>,
+    pub(crate) cds: bool,
 }
 
 /// A bootstrap that has been read and checked.
 #[derive(Debug, Clone)]
-pub struct Loaded {
+pub(crate) struct Loaded {
     /// The message, with flag overrides applied.
-    pub bootstrap: Bootstrap,
+    pub(crate) bootstrap: Bootstrap,
     /// The control plane, if one is configured.
-    pub ads: Option<Ads>,
+    pub(crate) ads: Option<Ads>,
     /// What is accepted but does nothing, for the log.
-    pub ignored: Vec<String>,
+    pub(crate) ignored: Vec<String>,
 }
 
 /// Reads and checks what `options` point at.
 ///
 /// # Errors
 /// [`BootstrapError`]; nothing has been started then.
-pub fn load(options: &Options) -> Result<Loaded, BootstrapError> {
+pub(crate) fn load(options: &Options) -> Result<Loaded, BootstrapError> {
     let mut ignored = Vec::new();
     let mut merged: Option<Bootstrap> = None;
     if let Some(path) = &options.config_path {
@@ -152,7 +150,9 @@ fn remove_key(value: &mut serde_json::Value, name: &str) -> bool {
             let here = map.shift_remove(name).is_some();
             map.values_mut().fold(here, |found, v| remove_key(v, name) || found)
         }
-        serde_json::Value::Array(items) => items.iter_mut().fold(false, |found, v| remove_key(v, name) || found),
+        serde_json::Value::Array(items) => {
+            items.iter_mut().filter_map(|v| remove_key(v, name).then_some(())).count() > 0
+        }
         _ => false,
     }
 }
@@ -219,7 +219,7 @@ fn check(bootstrap: &Bootstrap, ignored: &mut Vec<String>) -> Result<Option<Ads>
     if bootstrap.node.as_ref().is_none_or(|n| n.id.is_empty() || n.cluster.is_empty()) {
         return Err(refuse("node", "id or cluster is empty", "node.id and node.cluster, which xDS needs"));
     }
-    Ok(Some(Ads { lds, cds, ..ads(api, bootstrap)? }))
+    Ok(Some(Ads { lds, cds, ..ads(api, bootstrap, ignored)? }))
 }
 
 #[allow(deprecated)]
@@ -227,6 +227,7 @@ fn has_tracing(bootstrap: &Bootstrap) -> bool {
     bootstrap.tracing.is_some()
 }
 
+#[allow(deprecated)] // `path` must be refused by name too.
 fn over_ads(field: &str, source: Option<&ConfigSource>) -> Result<bool, BootstrapError> {
     let refuse = |found: &str| BootstrapError::Unsupported {
         field: field.to_owned(),
@@ -244,7 +245,7 @@ fn over_ads(field: &str, source: Option<&ConfigSource>) -> Result<bool, Bootstra
     }
 }
 
-fn ads(api: &ApiConfigSource, bootstrap: &Bootstrap) -> Result<Ads, BootstrapError> {
+fn ads(api: &ApiConfigSource, bootstrap: &Bootstrap, ignored: &mut Vec<String>) -> Result<Ads, BootstrapError> {
     use mesh_proto::envoy::config::core::v3::grpc_service::TargetSpecifier;
     let refuse = |field: &str, found: String, expected| BootstrapError::Unsupported {
         field: format!("dynamic_resources.ads_config.{field}"),
@@ -267,8 +268,12 @@ fn ads(api: &ApiConfigSource, bootstrap: &Bootstrap) -> Result<Ads, BootstrapErr
         let found = format!("found {:?}, which is no static cluster", target.cluster_name);
         return Err(refuse("grpc_services[0].envoy_grpc.cluster_name", found, "the name of a static cluster"));
     }
-    let initial_metadata = service.initial_metadata.iter().map(|h| (h.key.clone(), h.value.clone())).collect();
-    Ok(Ads { kind, cluster: target.cluster_name.clone(), lds: false, cds: false, initial_metadata })
+    if !service.initial_metadata.is_empty() {
+        ignored.push(
+            "dynamic_resources.ads_config.grpc_services[0].initial_metadata: accepted, not yet applied".to_owned(),
+        );
+    }
+    Ok(Ads { kind, cluster: target.cluster_name.clone(), lds: false, cds: false })
 }
 
 /// What we call ourselves in `node.user_agent_name`.

@@ -17,14 +17,24 @@
 //! **Invariant:** no decision about traffic is made here. Routing, balancing,
 //! retries and limits are asked of `mesh-engine`, so that `explain` and the
 //! proxy cannot disagree.
+#![allow(clippy::result_large_err)] // A local reply is large, and rare: boxing it everywhere would hide what is returned.
 
+mod access_log;
+mod admin;
 mod bootstrap;
+mod http;
+mod io;
+mod listener;
 mod logging;
 mod options;
 mod process;
 mod stats;
+mod tcp;
+mod upstream;
+mod worker;
+mod xds;
 
 pub use bootstrap::BootstrapError;
 pub use logging::install as install_logging;
 pub use options::{DrainStrategy, Mode, OptionError, Options};
-pub use process::{Handle, ProxyError, run, start};
+pub use process::{Handle, ProxyError, run, start, validate};

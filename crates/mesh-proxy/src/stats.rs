@@ -197,6 +197,50 @@ impl<S: StatSet + Default + 'static> Shared<S> {
     }
 }
 
+/// The registry and the sets that more than one part of the proxy counts into.
+pub(crate) struct Stats {
+    pub(crate) store: Store,
+    pub(crate) server: Arc<sets::ServerStats>,
+    pub(crate) clusters: Arc<sets::ClusterSetStats>,
+    pub(crate) listeners: Arc<sets::ListenerSetStats>,
+    pub(crate) control_plane: Arc<sets::ControlPlaneStats>,
+    pub(crate) cds: Arc<sets::DiscoveryStats>,
+    pub(crate) lds: Arc<sets::DiscoveryStats>,
+    pub(crate) files: Arc<crate::access_log::LogStats>,
+    pub(crate) http: Shared<sets::HttpStats>,
+    pub(crate) tcp: Shared<sets::TcpStats>,
+    pub(crate) listener: Shared<sets::ListenerStats>,
+    pub(crate) rds: Shared<sets::DiscoveryStats>,
+}
+
+impl Default for Stats {
+    fn default() -> Self {
+        let stats = Self {
+            store: Store::default(),
+            server: Arc::default(),
+            clusters: Arc::default(),
+            listeners: Arc::default(),
+            control_plane: Arc::default(),
+            cds: Arc::default(),
+            lds: Arc::default(),
+            files: Arc::default(),
+            http: Shared::new("http"),
+            tcp: Shared::new("tcp"),
+            listener: Shared::new("listener"),
+            rds: Shared::new("rds"),
+        };
+        let store = &stats.store;
+        store.file("server", ScopeName::plain("server"), stats.server.clone());
+        store.file("clusters", ScopeName::plain("cluster_manager"), stats.clusters.clone());
+        store.file("listeners", ScopeName::plain("listener_manager"), stats.listeners.clone());
+        store.file("control_plane", ScopeName::plain("control_plane"), stats.control_plane.clone());
+        store.file("cds", ScopeName::plain("cluster_manager.cds"), stats.cds.clone());
+        store.file("lds", ScopeName::plain("listener_manager.lds"), stats.lds.clone());
+        store.file("files", ScopeName::plain("filesystem"), stats.files.clone());
+        stats
+    }
+}
+
 /// Declares a struct of statistics with its [`StatSet`]: member names are the
 /// statistics' names.
 macro_rules! stat_set {

@@ -1,7 +1,6 @@
 //! Whole-mesh tests, in one binary: what a user sees, on real processes.
 #![allow(clippy::unwrap_used)]
 
-mod agent;
 mod bad_input;
 mod balance;
 mod capture;
@@ -14,4 +13,3 @@ mod reload;
 mod resilience;
 mod rules;
 mod samples;
-mod translation;

@@ -57,10 +57,9 @@ pub(super) fn normalize(path: &str, escaped: EscapedSlashes, dots: bool, merge: 
 /// Whether [`normalize`] would leave `path` as it is.
 pub(super) fn is_normal(path: &str, escaped: EscapedSlashes, dots: bool, merge: bool) -> bool {
     let path = &path[..path.find(['?', '#']).unwrap_or(path.len())];
-    let changes = (escaped != EscapedSlashes::Keep && has_escaped_slash(path))
-        || (dots && needs_canonical(path))
-        || (merge && path.contains("//"));
-    !changes
+    !(escaped != EscapedSlashes::Keep && has_escaped_slash(path))
+        && !(dots && needs_canonical(path))
+        && !(merge && path.contains("//"))
 }
 
 fn has_escaped_slash(path: &str) -> bool {

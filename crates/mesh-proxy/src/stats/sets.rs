@@ -4,11 +4,10 @@
 //! would lie.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use parking_lot::Mutex;
 
-use super::{Counter, StatSet, Value, stat_set};
+use super::{Counter, Gauge, StatSet, Value, stat_set};
 
 stat_set! {
     /// `cluster.<name>.`
@@ -35,7 +34,7 @@ stat_set! {
             upstream_cx_active, upstream_rq_active, upstream_rq_pending_active, warming_state,
         ],
         histograms: [upstream_cx_connect_ms, upstream_cx_length_ms, upstream_rq_time],
-        more: [codes: StatusCodes, outlier: OutlierStats],
+        more: [codes: StatusCodes, outlier: OutlierStats, grpc: GrpcStats],
     }
 }
 
@@ -201,17 +200,63 @@ impl HttpStats {
 /// `outlier_detection.` within a cluster.
 #[derive(Default)]
 pub(crate) struct OutlierStats {
-    pub(crate) ejections_active: AtomicU64,
+    pub(crate) ejections_active: Gauge,
     pub(crate) ejections_enforced_total: Counter,
     pub(crate) ejections_detected: Counter,
 }
 
 impl StatSet for OutlierStats {
     fn visit(&self, see: &mut dyn FnMut(&str, Value<'_>)) {
+        see("outlier_detection.ejections_detected", Value::Counter(&self.ejections_detected));
         see("outlier_detection.ejections_enforced_total", Value::Counter(&self.ejections_enforced_total));
-        see("outlier_detection.ejections_active", Value::Gauge(self.ejections_active.load(Relaxed)));
+        see("outlier_detection.ejections_active", Value::Gauge(self.ejections_active.value()));
     }
 }
+
+/// `grpc.` within a cluster, for chains that have the gRPC statistics filter.
+#[derive(Default)]
+pub(crate) struct GrpcStats {
+    success: Counter,
+    failure: Counter,
+    total: Counter,
+    codes: OnceLock<[Counter; GRPC_CODES]>,
+}
+
+impl GrpcStats {
+    /// Counts one call that ended with `status`; `None` if it ended without one.
+    pub(crate) fn count(&self, status: Option<u32>) {
+        self.total.inc();
+        if status == Some(0) {
+            self.success.inc()
+        } else {
+            self.failure.inc()
+        }
+        if let Some(status) = status
+            && let Some(code) = self.codes.get_or_init(Default::default).get(status as usize)
+        {
+            code.inc();
+        }
+    }
+}
+
+impl StatSet for GrpcStats {
+    fn visit(&self, see: &mut dyn FnMut(&str, Value<'_>)) {
+        if self.total.value() == 0 {
+            return;
+        }
+        see("grpc.success", Value::Counter(&self.success));
+        see("grpc.failure", Value::Counter(&self.failure));
+        see("grpc.total", Value::Counter(&self.total));
+        for (code, counter) in self.codes.get().into_iter().flatten().enumerate() {
+            if counter.value() > 0 {
+                see(&format!("grpc.{code}"), Value::Counter(counter));
+            }
+        }
+    }
+}
+
+/// gRPC statuses are 0 to 16.
+const GRPC_CODES: usize = 17;
 
 /// `version_text`
 #[derive(Default)]

@@ -45,10 +45,7 @@ impl Visible {
         let seen = || services.iter().filter(|s| s.export_to.includes(namespace));
         if let Some(egress) = egress {
             let hosts = || egress.iter().flat_map(|e| &e.hosts);
-            virtual_services.retain(|v| {
-                let namespace = v.meta.namespace();
-                v.hosts.iter().any(|h| hosts().any(|e| lists(e, namespace) && e.host.overlaps(h)))
-            });
+            virtual_services.retain(|v| v.hosts.iter().any(|h| hosts().any(|e| imports(e, v.meta.namespace(), h))));
             let referred = destinations(&virtual_services);
             for service in seen() {
                 let ports = egress
@@ -117,15 +114,12 @@ fn prefer<'a>(
 }
 
 fn imports(entry: &EgressHost, namespace: &Name, host: &Hostname) -> bool {
-    lists(entry, namespace) && entry.host.covers(host)
-}
-
-fn lists(entry: &EgressHost, namespace: &Name) -> bool {
-    match &entry.namespace {
+    let there = match &entry.namespace {
         EgressNamespace::Any => true,
         EgressNamespace::None => false,
         EgressNamespace::Name(name) => name == namespace,
-    }
+    };
+    there && entry.host.covers(host)
 }
 
 /// Hosts that routes lead to: a Sidecar that imports a VirtualService imports

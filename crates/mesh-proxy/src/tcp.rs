@@ -1,0 +1,216 @@
+//! The TCP proxy: one downstream connection to one endpoint.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use mesh_engine::balance::Resource;
+use mesh_engine::listener::FilterChain;
+use mesh_engine::route::Priority;
+use mesh_engine::{Facts, Host, Outcome, PickContext, ResponseFlags, TcpProxy};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use crate::upstream::pool::{Counted, millis};
+use crate::upstream::{Failure, Upstream};
+use crate::worker::{Entered, Worker};
+
+pub(crate) mod copy;
+
+/// A downstream connection that goes to a cluster as it is.
+pub(crate) struct Session {
+    pub(crate) worker: Rc<Worker>,
+    pub(crate) chain: Arc<FilterChain>,
+    pub(crate) tcp: Arc<TcpProxy>,
+    pub(crate) remote: SocketAddr,
+    pub(crate) local: SocketAddr,
+    pub(crate) original_dst: Option<SocketAddr>,
+    pub(crate) server_name: Option<Box<str>>,
+    pub(crate) id: u64,
+}
+
+/// How the session went, for the log.
+#[derive(Default)]
+struct Story {
+    flags: ResponseFlags,
+    upstream: Option<Arc<Upstream>>,
+    host: Option<Arc<Host>>,
+    upstream_local: Option<SocketAddr>,
+    failure: Option<String>,
+    moved: copy::Moved,
+}
+
+impl Session {
+    /// Serves the connection to its end. `first` was read from it before.
+    pub(crate) async fn serve(self, entered: Entered, mut stream: TcpStream, first: Bytes) {
+        let stats = self
+            .worker
+            .shared
+            .stats
+            .tcp
+            .named(&self.worker.shared.stats.store, crate::stats::ScopeName::tcp(&self.tcp.stat_prefix));
+        stats.downstream_cx_total.inc();
+        stats.downstream_cx_active.inc();
+        let (began, wall) = (Instant::now(), SystemTime::now());
+        let mut story = Story::default();
+        if let Some((mut upstream, counted)) = self.connect(&mut story).await {
+            story.upstream_local = upstream.local_addr().ok();
+            let copying = copy::both_ways(
+                &mut stream,
+                &mut upstream,
+                first,
+                Bytes::new(),
+                self.tcp.idle_timeout,
+                &mut story.moved,
+            );
+            let end = self.limited(&entered, copying).await;
+            match end {
+                Some(copy::End::Idle) => stats.idle_timeout.inc(),
+                Some(copy::End::Failed(error)) => {
+                    tracing::debug!(remote = %self.remote, %error, "A proxied TCP connection broke.");
+                }
+                Some(copy::End::Closed) => {}
+                None => story.flags.insert(ResponseFlags::DURATION_TIMEOUT),
+            }
+            counted.bytes(story.moved);
+        } else {
+            stats.downstream_cx_no_route.inc();
+        }
+        stats.downstream_cx_rx_bytes_total.add(story.moved.sent);
+        stats.downstream_cx_tx_bytes_total.add(story.moved.received);
+        stats.downstream_cx_active.dec();
+        stats.downstream_cx_length_ms.record(millis(began.elapsed()));
+        self.log(&story, began, wall);
+    }
+
+    /// Runs `copying` until it ends, is cut, or has lasted too long (`None`).
+    async fn limited(&self, entered: &Entered, copying: impl Future<Output = copy::End>) -> Option<copy::End> {
+        let mut copying = std::pin::pin!(copying);
+        let watched = std::future::poll_fn(|cx| {
+            entered.state.watch(cx.waker());
+            if entered.state.cut.get() {
+                return std::task::Poll::Ready(None);
+            }
+            copying.as_mut().poll(cx).map(Some)
+        });
+        match self.tcp.max_downstream_connection_duration.filter(|d| !d.is_zero()) {
+            None => watched.await,
+            Some(longest) => tokio::time::timeout(longest, watched).await.ok().flatten(),
+        }
+    }
+
+    /// Connects to an endpoint, trying others if that fails.
+    async fn connect(&self, story: &mut Story) -> Option<(TcpStream, Counted)> {
+        let name = self.tcp.cluster(self.worker.random());
+        let Some(upstream) = self.worker.shared.upstreams.get(name) else {
+            story.flags.insert(ResponseFlags::NO_CLUSTER_FOUND);
+            return None;
+        };
+        story.upstream = Some(upstream.clone());
+        let config = upstream.cluster.config();
+        let mut tried = Vec::new();
+        for attempt in 0..self.tcp.max_connect_attempts.max(1) {
+            if attempt > 0 {
+                upstream.stats.upstream_rq_retry.inc();
+            }
+            let host = self.pick(&upstream, &tried, story)?;
+            let Ok(permit) = upstream.cluster.admit(Resource::Connections, Priority::Default) else {
+                upstream.stats.upstream_cx_overflow.inc();
+                story.flags.insert(ResponseFlags::UPSTREAM_OVERFLOW);
+                return None;
+            };
+            upstream.stats.upstream_rq_total.inc();
+            story.host = Some(host.clone());
+            let counted = Counted::new(&upstream, &host, Some(permit), None);
+            match counted.dial(&config).await {
+                Ok(stream) => {
+                    self.observe(&upstream, &host, Outcome::Connected);
+                    story.failure = None;
+                    story.flags = ResponseFlags::NONE;
+                    return Some((stream, counted));
+                }
+                Err(failure) => {
+                    self.observe(
+                        &upstream,
+                        &host,
+                        match failure {
+                            Failure::ConnectTimeout => Outcome::Timeout,
+                            _ => Outcome::ConnectFailure,
+                        },
+                    );
+                    story.flags.insert(ResponseFlags::UPSTREAM_CONNECTION_FAILURE);
+                    story.failure = Some(failure.to_string());
+                    tried.push(host);
+                }
+            }
+        }
+        upstream.stats.upstream_cx_connect_attempts_exceeded.inc();
+        story.flags.insert(ResponseFlags::UPSTREAM_RETRY_LIMIT_EXCEEDED);
+        None
+    }
+
+    fn pick(&self, upstream: &Upstream, tried: &[Arc<Host>], story: &mut Story) -> Option<Arc<Host>> {
+        let context = PickContext {
+            hash: self.tcp.hash_source_ip.then(|| self.source_hash()),
+            previous: tried,
+            avoid_attempts: tried.len() as u32,
+            original_dst: self.original_dst,
+            headers: None,
+        };
+        let picked = upstream.cluster.pick_endpoint(&context, &mut *self.worker.rng.borrow_mut());
+        picked
+            .map_err(|_| {
+                upstream.stats.upstream_cx_none_healthy.inc();
+                story.flags.insert(ResponseFlags::NO_HEALTHY_UPSTREAM);
+            })
+            .ok()
+    }
+
+    fn source_hash(&self) -> u64 {
+        use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+        let mut hasher = DefaultHasher::new();
+        self.remote.ip().hash(&mut hasher);
+        hasher.finish()
+    }
+
+    fn observe(&self, upstream: &Upstream, host: &Arc<Host>, outcome: Outcome) {
+        let rng = &mut *self.worker.rng.borrow_mut();
+        let event = upstream.cluster.observe(host, outcome, std::time::Instant::now(), rng);
+        upstream.count_event(event);
+    }
+
+    fn log(&self, story: &Story, began: Instant, wall: SystemTime) {
+        if self.tcp.access_log.is_empty() {
+            return;
+        }
+        let shared = &self.worker.shared;
+        let facts = Facts {
+            flags: story.flags,
+            start_time: Some(wall),
+            duration: Some(began.elapsed()),
+            bytes_received: story.moved.sent,
+            bytes_sent: story.moved.received,
+            downstream_remote: Some(self.remote),
+            downstream_direct_remote: Some(self.remote),
+            downstream_local: Some(self.local),
+            upstream_host: story.host.as_ref().map(|h| h.address),
+            upstream_host_name: story.host.as_ref().map(|h| &*h.hostname).filter(|n| !n.is_empty()),
+            upstream_local: story.upstream_local,
+            upstream_cluster: story.upstream.as_ref().map(|u| &**u.cluster.name()),
+            upstream_failure: story.failure.as_deref(),
+            response_code: Some(0),
+            filter_chain: Some(&self.chain.name),
+            server_name: self.server_name.as_deref(),
+            connection_id: Some(self.id),
+            hostname: Some(&shared.hostname),
+            access_log_type: Some("TcpConnectionEnd"),
+            ..Facts::default()
+        };
+        let random = self.worker.random();
+        for log in self.tcp.access_log.iter().filter(|l| l.wants(&facts, random)) {
+            self.worker.logs.borrow_mut().append(&shared.logs, &log.sink, |out| log.write(&facts, out));
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! A proxy in this process, on loopback, between a client and servers that the
+//! tests hold in their hands.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod admin;
+mod http;
+mod support;
+mod tcp;
+mod xds;

@@ -1,0 +1,1 @@
+//! A proxy under a control plane.
