@@ -21,13 +21,22 @@ pub fn pilothouse() -> &'static Path {
 #[must_use]
 pub fn command() -> Command {
     let mut command = Command::new(pilothouse());
-    for (name, _) in std::env::vars_os() {
-        let name = name.to_string_lossy().into_owned();
-        if name.starts_with("ISTIO_") || name.to_ascii_lowercase().ends_with("_proxy") || name == "PROXY_CONFIG" {
-            command.env_remove(name);
-        }
+    without_proxy_settings(&mut command);
+    for name in variables(|name| name.starts_with("ISTIO_") || name == "PROXY_CONFIG") {
+        command.env_remove(name);
     }
     command
+}
+
+/// Takes the machine's own proxy (`http_proxy` and its kin) from a command: everything that it calls is on the loopback.
+pub fn without_proxy_settings(command: &mut Command) {
+    for name in variables(|name| name.to_ascii_lowercase().ends_with("_proxy")) {
+        command.env_remove(name);
+    }
+}
+
+fn variables(wanted: impl Fn(&str) -> bool) -> Vec<String> {
+    std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned()).filter(|name| wanted(name)).collect()
 }
 
 /// The workspace's root folder.

@@ -184,9 +184,15 @@ pub async fn wait_listening(address: SocketAddr) {
 /// A bootstrap in Envoy's form: a node, an admin interface, and ADS.
 #[must_use]
 pub fn bootstrap(node: &Node, control_plane: SocketAddr, admin: SocketAddr, api_type: &str) -> Value {
+    bootstrap_of(&node.json(), control_plane, admin, api_type)
+}
+
+/// As [`bootstrap`], for a node in Envoy's own form.
+#[must_use]
+pub fn bootstrap_of(node: &Value, control_plane: SocketAddr, admin: SocketAddr, api_type: &str) -> Value {
     let ads = json!({"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "0s"});
     json!({
-        "node": node.json(),
+        "node": node,
         "admin": {"address": socket(admin)},
         "dynamic_resources": {
             "ads_config": {

@@ -10,6 +10,10 @@ use mesh_proto::origin::Origin;
 use crate::endpoint::Health;
 use crate::runtime::RuntimeConfig;
 
+#[cfg(test)]
+mod tests;
+mod walk;
+
 /// A connection, and for HTTP a request on it.
 #[derive(Debug, Clone)]
 pub struct Question {
@@ -175,11 +179,9 @@ pub struct EndpointChance {
 }
 
 /// Runs the proxy's verbs on `question`.
+///
+/// Where chance decides, the likeliest way is shown: the heaviest of several
+/// clusters, and faults only if they are certain.
 pub fn explain(config: &RuntimeConfig, question: &Question) -> Explanation {
-    let _ = (config, question);
-    Explanation {
-        steps: Vec::new(),
-        outcome: Outcome::Refuse { status: None, why: "no listener has this address".to_owned() },
-        endpoints: Vec::new(),
-    }
+    walk::Walk::new(config, question).run()
 }

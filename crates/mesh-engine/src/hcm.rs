@@ -219,6 +219,7 @@ impl HttpConnectionManager {
     /// # Errors
     /// The reply to send instead: a path that cannot be normalised (400), a redirect of escaped slashes (307), a
     /// header that is not allowed (400).
+    #[allow(clippy::result_large_err, reason = "a reply is made for refused requests only")]
     pub fn prepare(
         &self,
         parts: &mut Parts,

@@ -14,7 +14,7 @@ use crate::runtime::Routes;
 use crate::tcp::TcpProxy;
 
 mod parse;
-mod select;
+pub(crate) mod select;
 #[cfg(test)]
 mod tests;
 

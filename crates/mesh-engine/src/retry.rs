@@ -304,6 +304,11 @@ impl RetryState {
         Some(wait + wait.mul_f64(f64::from(rng.next_u32()) / f64::from(u32::MAX) / 2.0))
     }
 
+    /// Tries that may still be made.
+    pub fn limit(&self) -> u32 {
+        self.remaining
+    }
+
     /// Tries allowed so far after the first.
     pub fn made(&self) -> u32 {
         self.made

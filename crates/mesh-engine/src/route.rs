@@ -498,6 +498,11 @@ impl Matched {
         }
     }
 
+    /// As if the weighted cluster at `index` had been drawn.
+    pub(crate) fn with_weighted(self, index: usize) -> Self {
+        Self { weighted: index as u32, ..self }
+    }
+
     /// The cluster the request goes to; `None` if the header that should name
     /// it is missing or the action is another.
     pub fn cluster<'a>(&'a self, headers: &'a HeaderMap) -> Option<&'a str> {

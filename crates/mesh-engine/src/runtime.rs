@@ -11,8 +11,13 @@ use crate::balance::Cluster;
 use crate::cluster::ClusterConfig;
 use crate::endpoint::LoadAssignment;
 use crate::error::ConfigError;
+use crate::hash::FastMap;
 use crate::listener::Listener;
 use crate::route::RouteTable;
+
+mod load;
+#[cfg(test)]
+mod tests;
 
 /// Everything a proxy decides by.
 #[derive(Debug, Clone, Default)]
@@ -30,8 +35,7 @@ impl RuntimeConfig {
     /// in any order, as `(type URL, body)`. Resources of other types are left
     /// alone. What cannot be honoured is set aside and returned.
     pub fn from_resources<'a>(resources: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> (Self, Vec<ConfigError>) {
-        let _ = resources;
-        (Self::default(), Vec::new())
+        load::load(resources)
     }
 }
 
@@ -73,11 +77,17 @@ impl Listeners {
         if !listener.use_original_dst {
             return listener;
         }
-        let wildcard = match destination {
-            SocketAddr::V4(_) => SocketAddr::from(([0, 0, 0, 0], destination.port())),
-            SocketAddr::V6(_) => SocketAddr::from(([0u16; 8], destination.port())),
+        self.at(destination).unwrap_or(listener)
+    }
+
+    /// The listener at exactly `address`, else the one at the wildcard address
+    /// and that port.
+    pub fn at(&self, address: SocketAddr) -> Option<&Arc<Listener>> {
+        let wildcard = match address {
+            SocketAddr::V4(_) => SocketAddr::from(([0, 0, 0, 0], address.port())),
+            SocketAddr::V6(_) => SocketAddr::from(([0u16; 8], address.port())),
         };
-        self.by_address.get(&destination).or_else(|| self.by_address.get(&wildcard)).unwrap_or(listener)
+        self.by_address.get(&address).or_else(|| self.by_address.get(&wildcard))
     }
 }
 
@@ -139,7 +149,7 @@ impl Routes {
 /// Clusters by name.
 #[derive(Debug, Default)]
 pub struct Clusters {
-    map: ArcSwap<HashMap<Arc<str>, Arc<Cluster>>>,
+    map: ArcSwap<FastMap<Arc<str>, Arc<Cluster>>>,
     writer: Mutex<()>,
 }
 
@@ -161,7 +171,7 @@ impl Clusters {
             }
             None => {
                 let cluster = Arc::new(Cluster::new(config));
-                let mut next = HashMap::clone(&current);
+                let mut next = FastMap::clone(&current);
                 next.insert(cluster.name().clone(), cluster.clone());
                 self.map.store(Arc::new(next));
                 cluster
@@ -176,7 +186,7 @@ impl Clusters {
     /// Takes the cluster called `name` out. Those who hold it may finish.
     pub fn remove(&self, name: &str) -> Option<Arc<Cluster>> {
         let _writer = self.writer.lock();
-        let mut next = HashMap::clone(&self.map.load_full());
+        let mut next = FastMap::clone(&self.map.load_full());
         let removed = next.remove(name)?;
         self.map.store(Arc::new(next));
         Some(removed)

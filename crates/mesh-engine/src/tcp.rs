@@ -79,7 +79,7 @@ impl TcpProxy {
         if attempts == 0 {
             return Err(at.field("max_connect_attempts").invalid(0, "at least 1"));
         }
-        let options = proto.access_log_options.clone().unwrap_or_default();
+        let options = proto.access_log_options.unwrap_or_default();
         parse::refuse_if_set(
             &at.field("access_log_options"),
             "flush_access_log_on_start",

@@ -30,6 +30,7 @@ use tokio::sync::{Notify, oneshot, watch};
 use tonic::Status;
 use tracing::error;
 
+mod probe;
 mod queue;
 mod refusals;
 #[cfg(test)]
@@ -39,6 +40,7 @@ mod xds;
 pub(crate) use refusals::Refusal;
 
 use crate::metrics::Metrics;
+use probe::{Found, Probe};
 use queue::Queue;
 use refusals::Refusals;
 
@@ -56,6 +58,9 @@ pub(crate) struct Fleet {
     members: Mutex<BTreeMap<u64, Arc<Member>>>,
     queue: Queue,
     refusals: Mutex<Refusals>,
+    probe: Mutex<Probe>,
+    /// What holds for namespaces without a proxy.
+    probed: Mutex<Found>,
     metrics: Arc<Metrics>,
     /// Told when the fleet's diagnostics may be different.
     news: Notify,
@@ -105,6 +110,8 @@ impl Fleet {
             members: Mutex::default(),
             queue: Queue::default(),
             refusals: Mutex::default(),
+            probe: Mutex::default(),
+            probed: Mutex::default(),
             metrics,
             news: Notify::new(),
         }
@@ -159,12 +166,29 @@ impl Fleet {
             }
             all.extend(state.failure.as_ref().map(|failure| failed(&member.proxy, failure)));
         }
+        all.extend(self.probed.lock().values().flat_map(|list| list.iter()).cloned());
         let refusals = self.refusals();
         let mesh = self.served.borrow().as_ref().map(|s| s.mesh.clone()).unwrap_or_default();
         all.extend(refusals::diagnostics(&refusals, &mesh, |stream, type_url| {
             members.get(&stream)?.state.lock().last.as_ref()?.set(type_url).cloned()
         }));
         all
+    }
+
+    /// Looks at namespaces without a proxy; see [`probe`]. Blocks while it does.
+    pub(crate) fn probe(&self) {
+        let Some(served) = self.served.borrow().clone() else { return };
+        let with_proxy = self.members().values().map(|m| m.proxy.namespace().clone()).collect();
+        let found = self.probe.lock().look(&served.mesh, &with_proxy);
+        let before = std::mem::replace(&mut *self.probed.lock(), found.clone());
+        if found != before {
+            self.news.notify_one();
+        }
+    }
+
+    /// The mesh that is served, and each one after it.
+    pub(crate) fn meshes(&self) -> watch::Receiver<Option<Served>> {
+        self.served.clone()
     }
 
     fn turn(&self, stream: u64, waited: Duration) {
@@ -211,8 +235,22 @@ impl Fleet {
     fn leave(&self, stream: u64) {
         let member = self.members.lock().remove(&stream);
         let refused = self.refusals.lock().forget(stream);
+        if let Some(member) = &member {
+            self.remember(member);
+        }
         if member.is_some() || refused {
             self.news.notify_one();
+        }
+    }
+
+    /// What was found for the last proxy of a namespace is no less true when it
+    /// has left; it holds until the mesh changes.
+    fn remember(&self, gone: &Member) {
+        let namespace = gone.proxy.namespace();
+        let others = self.members.lock().values().any(|m| m.proxy.namespace() == namespace);
+        let last = gone.state.lock().last.clone();
+        if let Some(last) = last.filter(|_| !others) {
+            self.probed.lock().insert(namespace.clone(), last.diagnostics().clone());
         }
     }
 

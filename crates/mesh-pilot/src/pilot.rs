@@ -123,6 +123,7 @@ impl Pilot {
 
         let (mut tasks, watching) = (JoinSet::new(), stop.clone());
         tasks.spawn(pipeline::run(pipeline, stop.clone()));
+        tasks.spawn(pipeline::probe_namespaces(fleet.clone(), stop.clone()));
         tasks.spawn(async move {
             pipeline::watch_fleet(fleet, board, watching).await;
             drop(closing);

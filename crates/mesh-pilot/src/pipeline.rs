@@ -51,6 +51,10 @@ pub(crate) struct Outlets {
 /// How long what proxies report may gather before the board is drawn again.
 const BOARD_INTERVAL: Duration = Duration::from_millis(50);
 
+/// How long after a change namespaces without a proxy are looked at: proxies
+/// come first, and what a burst of changes makes is looked at once.
+const PROBE_AFTER: Duration = Duration::from_millis(250);
+
 /// Runs stages 1 to 5 until `stop`, or until the adapter ends.
 pub(crate) async fn run(mut pipeline: Pipeline, stop: CancellationToken) {
     let mut world = World::new();
@@ -98,6 +102,23 @@ pub(crate) async fn watch_fleet(fleet: Arc<Fleet>, board: Arc<Board>, stop: Canc
             () = fleet.news() => board.set(Part::Proxies, fleet.diagnostics()),
         }
         tokio::time::sleep(BOARD_INTERVAL).await;
+    }
+}
+
+/// Looks at namespaces without a proxy, a while after each change, until `stop`.
+pub(crate) async fn probe_namespaces(fleet: Arc<Fleet>, stop: CancellationToken) {
+    let mut meshes = fleet.meshes();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            changed = meshes.changed() => if changed.is_err() { return },
+        }
+        tokio::time::sleep(PROBE_AFTER).await;
+        meshes.mark_unchanged();
+        let fleet = fleet.clone();
+        if tokio::task::spawn_blocking(move || fleet.probe()).await.is_err() {
+            error!("Looking at namespaces without a proxy failed; it is tried again at the next change.");
+        }
     }
 }
 

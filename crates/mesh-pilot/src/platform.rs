@@ -14,5 +14,9 @@ pub(crate) fn of(options: &Options) -> Platform {
 /// The files adapter for these folders.
 pub(crate) fn files(config_dirs: &[PathBuf], mesh_config: Option<&Path>, domain: &str) -> files::Options {
     let paths = config_dirs.iter().map(PathBuf::as_path).chain(mesh_config);
-    files::Options { paths: paths.map(Path::to_path_buf).collect(), domain: domain.into() }
+    files::Options {
+        paths: paths.map(Path::to_path_buf).collect(),
+        domain: domain.into(),
+        mesh_config: mesh_config.map(Path::to_path_buf),
+    }
 }

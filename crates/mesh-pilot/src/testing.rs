@@ -64,8 +64,14 @@ pub(crate) fn write(folder: &Path) {
 
 /// The mesh, read and built.
 pub(crate) fn mesh() -> Arc<MeshSnapshot> {
+    mesh_with("")
+}
+
+/// The mesh with some more objects.
+pub(crate) fn mesh_with(objects: &str) -> Arc<MeshSnapshot> {
     let folder = tempfile::tempdir().unwrap();
     write(folder.path());
+    std::fs::write(folder.path().join("more.yaml"), objects).unwrap();
     let (changes, diagnostics) = mesh_platform::files::load_once(&[folder.path()]);
     assert!(diagnostics.is_empty(), "{diagnostics:?}");
     let mut world = World::new();

@@ -161,7 +161,7 @@ pub fn locations_from_json(document: &Value) -> Result<BTreeMap<ObjectRef, Sourc
 }
 
 /// The sidecar that `workload` has, or would have.
-fn sidecar(mesh: &MeshSnapshot, workload: &Workload) -> Option<Proxy> {
+pub(crate) fn sidecar(mesh: &MeshSnapshot, workload: &Workload) -> Option<Proxy> {
     let (name, namespace) = (workload.meta.name(), workload.meta.namespace());
     let domain = format!("{namespace}.svc.{}", mesh.mesh.domain);
     let address = workload.addresses.first()?;

@@ -36,12 +36,15 @@ pub struct Options {
     pub paths: Vec<PathBuf>,
     /// DNS domain of Kubernetes Services.
     pub domain: Name,
+    /// One of `paths` that holds the mesh-wide settings themselves, not an
+    /// object; it goes before a ConfigMap `istio` elsewhere.
+    pub mesh_config: Option<PathBuf>,
 }
 
 impl Options {
     /// Watches `paths` with the domain `cluster.local`.
     pub fn new(paths: impl IntoIterator<Item = impl Into<PathBuf>>) -> Self {
-        Self { paths: paths.into_iter().map(Into::into).collect(), domain: "cluster.local".into() }
+        Self { paths: paths.into_iter().map(Into::into).collect(), domain: "cluster.local".into(), mesh_config: None }
     }
 }
 

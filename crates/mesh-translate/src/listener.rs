@@ -95,13 +95,19 @@ fn chain(name: &str, matches: FilterChainMatch, filter: Filter) -> FilterChain {
     }
 }
 
-/// What plaintext HTTP looks like to the inspectors.
+/// What plaintext HTTP looks like to the inspectors. Where the TLS inspector
+/// looks too, a TLS client may name the same protocols.
 fn plaintext_http() -> FilterChainMatch {
     FilterChainMatch {
         transport_protocol: "raw_buffer".to_owned(),
-        application_protocols: vec!["http/1.1".to_owned(), "h2c".to_owned()],
+        application_protocols: detected_http(),
         ..Default::default()
     }
+}
+
+/// What the HTTP inspector finds.
+fn detected_http() -> Vec<String> {
+    vec!["http/1.1".to_owned(), "h2c".to_owned()]
 }
 
 /// Forwards bytes to a cluster.

@@ -45,8 +45,9 @@ pub(crate) struct Outbound {
     /// Its own address, where it matters: without capture, and where it is
     /// itself an endpoint of a headless service.
     pub(crate) own: Option<IpAddr>,
-    /// Ports that inbound listeners take on that address; only without capture.
-    pub(crate) taken: Vec<u16>,
+    /// Ports that inbound listeners take on that address, and for which
+    /// service; only without capture.
+    pub(crate) taken: Vec<(u16, ById<Service>)>,
     pub(crate) policy: OutboundTrafficPolicy,
     pub(crate) mesh: ById<MeshConfig>,
     pub(crate) visible: ById<Visible>,

@@ -190,12 +190,13 @@ impl State {
             successor(parent(type_url), a.iter().chain(b).cloned())
         };
         let eds = self.outbounds.assignments(&scope.outbound, &outbound, snapshot, parent(types::ENDPOINT));
+        let tables = self.outbounds.tables(&scope.outbound, &outbound, parent(types::ROUTE));
         let sets = BTreeMap::from([
             (types::CLUSTER, join(types::CLUSTER, &outbound.clusters, &inbound.clusters)),
             (types::ENDPOINT, eds),
             // Of two listeners with one name the later, the inbound, stays.
             (types::LISTENER, join(types::LISTENER, &outbound.listeners, &inbound.listeners)),
-            (types::ROUTE, join(types::ROUTE, &outbound.routes, &[])),
+            (types::ROUTE, tables),
         ]);
         let mut diagnostics: Vec<Diagnostic> =
             outbound.diagnostics.iter().chain(&inbound.diagnostics).cloned().collect();

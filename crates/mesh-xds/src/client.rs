@@ -170,10 +170,12 @@ impl AdsClient {
     }
 
     /// The next request to send, or `None` until something else happens:
-    /// answers first, then changed subscriptions, each in push order.
+    /// changed subscriptions first, then answers, each in push order. So a
+    /// server that is told of clusters' acceptance already knows which
+    /// endpoints are wanted for them.
     pub fn poll_request(&mut self) -> Option<Request> {
-        let answer = self.types.iter_mut().find_map(TypeState::poll_answer);
-        let mut request = answer.or_else(|| self.types.iter_mut().find_map(TypeState::poll_subscription))?;
+        let subscription = self.types.iter_mut().find_map(TypeState::poll_subscription);
+        let mut request = subscription.or_else(|| self.types.iter_mut().find_map(TypeState::poll_answer))?;
         if !self.introduced {
             self.introduced = true;
             match &mut request {

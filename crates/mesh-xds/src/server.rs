@@ -19,10 +19,12 @@
 //! snapshot that arrives meanwhile replaces the one that waits: the proxy sees
 //! the newest state, not every state.
 //!
-//! Make before break: a type is not sent while one that it may refer to has
-//! news that wait for an acknowledgement, and a removal is not sent before the
-//! types that may refer to the removed resource are acknowledged; both wait
-//! [`WAIT_MAX`] at most.
+//! Make before break: a change is not sent while a type that it may refer to
+//! has news that wait for an acknowledgement, nor between changed clusters and
+//! their acknowledgement, before which a proxy asks for their endpoints. A
+//! removal is not sent before the types that may refer to the removed resource
+//! are acknowledged. All of these wait [`WAIT_MAX`] at most, and what a proxy
+//! asks for does not wait.
 //!
 //! Deliberately absent: authentication (`mesh-pilot`), translation
 //! (`mesh-translate`), and any notion of what a cluster or a route is.
@@ -129,18 +131,20 @@ impl Subscriber {
     /// else happens or [`Self::wake_at`] has come.
     pub fn poll(&mut self, now: Instant) -> Option<Response> {
         self.snapshot.as_ref()?;
-        let mut blocked = false;
+        let (mut news_wait, mut clusters_warm) = (false, false);
         for index in 0..self.watches.len() {
             let removals = self.removals_may_go(index, now);
             let watch = &self.watches[index];
-            if (blocked && order::is_ordered(watch.type_url())) || !watch.is_due(removals) {
-                continue;
-            }
             if watch.is_in_flight() {
-                blocked |= watch.holds_back_others_until().is_some_and(|until| now < until);
+                news_wait |= watch.has_news_until().is_some_and(|until| now < until);
+                clusters_warm |= watch.warms_until().is_some_and(|until| now < until);
                 continue;
             }
-            return Some(self.respond(index, removals, now));
+            let waits = news_wait || (clusters_warm && &**watch.type_url() != types::ENDPOINT);
+            let waits = waits && order::is_ordered(watch.type_url()) && !watch.is_asked();
+            if watch.is_due(removals) && !waits {
+                return Some(self.respond(index, removals, now));
+            }
         }
         None
     }

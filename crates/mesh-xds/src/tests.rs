@@ -204,7 +204,9 @@ impl Link {
         }
         let wanted = self.wanted.iter().find(|(t, _)| TYPES[**t] == update.type_url).unwrap().1.clone();
         let state = self.state.entry(update.type_url.clone()).or_default();
-        update.removed.iter().for_each(|name| drop(state.remove(name)));
+        for name in &update.removed {
+            state.remove(name);
+        }
         for (name, resource) in &update.added {
             if wanted.as_ref().is_none_or(|wanted| wanted.contains(name)) {
                 state.insert(name.clone(), content(&resource.value));

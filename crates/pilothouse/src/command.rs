@@ -3,6 +3,7 @@
 //! To add one, write `command/<name>.rs` with its `Args` and its `run`, and
 //! enter it in [`Command`] and [`run`]. The golden of the help text reminds.
 
+mod agent;
 mod demo;
 mod discovery;
 mod explain;
@@ -27,6 +28,7 @@ pub(crate) enum Command {
     Demo(demo::Args),
     Up(up::Args),
     Discovery(discovery::Args),
+    Agent(agent::Args),
     Proxy(proxy::Args),
     Explain(explain::Args),
     Version(version::Args),
@@ -38,6 +40,7 @@ pub(crate) fn run(command: Command) -> Result {
         Command::Demo(args) => demo::run(args),
         Command::Up(args) => up::run(args),
         Command::Discovery(args) => discovery::run(args),
+        Command::Agent(args) => agent::run(args),
         Command::Proxy(args) => proxy::run(args),
         Command::Explain(args) => explain::run(args),
         Command::Version(args) => version::run(&args),

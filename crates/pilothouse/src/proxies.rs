@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use mesh_agent::bootstrap::{Flags, Inputs};
 use tokio::process::{Child, Command};
 
 use crate::failure::{Failure, Result, chain};
@@ -129,7 +130,7 @@ impl Launch {
     /// # Errors
     /// If the proxy does not start. Nothing keeps running then.
     pub(crate) async fn sidecar(&self, workload: &Workload) -> Result<Sidecar> {
-        let bootstrap = bootstrap(workload, self.discovery);
+        let bootstrap = bootstrap(workload, self.discovery)?;
         match &self.proxy {
             Proxy::Native => self.native(workload, &bootstrap).await,
             Proxy::Envoy(path) => self.envoy(path, workload, &bootstrap).await,
@@ -143,7 +144,7 @@ impl Launch {
             drain_time: DRAIN,
             ..mesh_proxy::Options::default()
         };
-        let refuse = |why: String| Failure::Other(format!("the sidecar of {} does not start: {why}", workload.id()));
+        let refuse = |why: String| workload.does_not_start(&why);
         // It blocks until its static listeners are bound.
         let started = tokio::task::spawn_blocking(|| mesh_proxy::start(options)).await;
         let started = started.map_err(|error| refuse(error.to_string()))?;
@@ -153,7 +154,7 @@ impl Launch {
     }
 
     async fn envoy(&self, path: &Path, workload: &Workload, bootstrap: &serde_json::Value) -> Result<Sidecar> {
-        let refuse = |why: String| Failure::Other(format!("the sidecar of {} does not start: {why}", workload.id()));
+        let refuse = |why: String| workload.does_not_start(&why);
         let file = |suffix: &str| self.folder.join(format!("{}-{}.{suffix}", workload.namespace, workload.name));
         let (config, log, admin) = (file("json"), file("log"), file("admin"));
         // Left by an earlier sidecar of the same workload, it would name the wrong port.
@@ -188,6 +189,10 @@ impl Workload {
     /// `name.namespace`
     pub(crate) fn id(&self) -> String {
         format!("{}.{}", self.name, self.namespace)
+    }
+
+    fn does_not_start(&self, why: &str) -> Failure {
+        Failure::Other(format!("the sidecar of {} does not start: {why}", self.id()))
     }
 }
 
@@ -260,40 +265,38 @@ const DRAIN: Duration = Duration::from_secs(5);
 const START: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(20);
 const TAIL_LINES: usize = 5;
+/// Static clusters that only the agent's listeners lead to.
+const OF_THE_AGENT: [&str; 2] = ["agent", "prometheus_stats"];
 
-fn bootstrap(workload: &Workload, discovery: SocketAddr) -> serde_json::Value {
-    use serde_json::json;
+/// The bootstrap that the agent would make for a workload to which nothing is
+/// captured. There is no agent here, so what leads to it is left out.
+fn bootstrap(workload: &Workload, discovery: SocketAddr) -> Result<serde_json::Value> {
     let Workload { name, namespace, address, service_account, labels } = workload;
-    let labels: serde_json::Map<_, _> = labels.iter().map(|(k, v)| (k.clone(), v.clone().into())).collect();
-    let socket = |address: SocketAddr| json!({ "socket_address": { "address": address.ip().to_string(), "port_value": address.port() } });
-    let admin = SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, 0));
-    let http2 = json!({
-        "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
-        "explicit_http_config": { "http2_protocol_options": {} },
-    });
-    let endpoint = json!({ "endpoint": { "address": socket(discovery) } });
-    let ads = json!({ "ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "0s" });
-    json!({
-        "node": {
-            "id": format!("sidecar~{address}~{name}.{namespace}~{namespace}.svc.cluster.local"),
-            "cluster": format!("{name}.{namespace}"),
-            "metadata": {
-                "NAME": name, "NAMESPACE": namespace, "INSTANCE_IPS": address.to_string(),
-                "INTERCEPTION_MODE": "NONE", "SERVICE_ACCOUNT": service_account, "LABELS": labels,
-            },
+    let env = [
+        ("POD_NAME", name.clone()),
+        ("POD_NAMESPACE", namespace.clone()),
+        ("INSTANCE_IP", address.to_string()),
+        ("SERVICE_ACCOUNT", service_account.clone()),
+        ("ISTIO_META_INTERCEPTION_MODE", "NONE".to_owned()),
+    ];
+    let inputs = Inputs {
+        env: env.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+        labels: Some(labels.iter().map(|(name, value)| format!("{name}={value:?}\n")).collect()),
+        flags: Flags {
+            discovery_address: Some(discovery.to_string()),
+            delta: Some(true),
+            admin_port: Some(0),
+            ..Flags::default()
         },
-        "admin": { "address": socket(admin) },
-        "dynamic_resources": {
-            "lds_config": ads, "cds_config": ads,
-            "ads_config": {
-                "api_type": "DELTA_GRPC", "transport_api_version": "V3",
-                "grpc_services": [{ "envoy_grpc": { "cluster_name": "xds-grpc" } }],
-            },
-        },
-        "static_resources": { "clusters": [{
-            "name": "xds-grpc", "type": "STATIC", "connect_timeout": "1s",
-            "typed_extension_protocol_options": { "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": http2 },
-            "load_assignment": { "cluster_name": "xds-grpc", "endpoints": [{ "lb_endpoints": [endpoint] }] },
-        }] },
-    })
+        ..Inputs::default()
+    };
+    let settled = mesh_agent::bootstrap::settle(&inputs);
+    let (settings, _) = settled.map_err(|error| workload.does_not_start(&chain(&error)))?;
+    let mut bootstrap = mesh_agent::bootstrap::render(&settings);
+    let resources = &mut bootstrap["static_resources"];
+    resources["listeners"] = serde_json::json!([]);
+    if let Some(clusters) = resources["clusters"].as_array_mut() {
+        clusters.retain(|cluster| !OF_THE_AGENT.contains(&cluster["name"].as_str().unwrap_or_default()));
+    }
+    Ok(bootstrap)
 }

@@ -22,9 +22,9 @@ const EDGES: &[(&str, &[&str])] = &[
     ("xtask", &["mesh-proto", "mesh-xds"]),
 ];
 
-/// What tests may use on top: golden translation cases are written in the rule
-/// language, and say where the proxy's own engine sends a request.
-const TEST_EDGES: &[(&str, &[&str])] = &[("mesh-translate", &["mesh-config", "mesh-engine"])];
+/// What tests may use on top: golden translation cases are manifests, read as a
+/// running control plane reads them, and say where the proxy's own engine sends a request.
+const TEST_EDGES: &[(&str, &[&str])] = &[("mesh-translate", &["mesh-config", "mesh-engine", "mesh-platform"])];
 
 const ALL: &[&str] = &[
     "mesh-agent",

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use mesh_model::{Code, Severity};
 
 use super::{Log, NOT_APPLIED, REST_APPLIES, Value};
-use crate::yaml::{Map, Node, quote};
+use crate::yaml::{self, Map, Node, quote};
 
 /// The fields of one map. [`Fields::finish`] reports those that nobody asked
 /// for.
@@ -53,11 +53,16 @@ impl<'a> Fields<'a> {
     }
 
     /// Fields that are understood and not applied yet: each that is there is
-    /// reported.
+    /// reported, unless it asks for nothing (false, or an empty list or map).
     pub fn not_applied(&self, names: &[&'static str]) {
-        for name in names {
-            if let Some(value) = self.optional(name) {
-                value.not_applied();
+        self.not_applied_but(names, REST_APPLIES);
+    }
+
+    /// As [`Fields::not_applied`], with another consequence.
+    pub fn not_applied_but(&self, names: &[&'static str], consequence: &str) {
+        for value in names.iter().filter_map(|name| self.optional(name)) {
+            if !asks_for_nothing(value.node()) {
+                value.warn(Code::NotApplied, NOT_APPLIED.to_owned(), consequence);
             }
         }
     }
@@ -70,7 +75,7 @@ impl<'a> Fields<'a> {
     /// Names of fields that are there and were not asked for.
     pub fn unknown(&self) -> Vec<&'a str> {
         let asked = self.asked.borrow();
-        let unknown = |(key, _): (&'a crate::yaml::Key, _)| (!asked.contains(&&*key.text)).then_some(&*key.text);
+        let unknown = |(key, _): (&'a yaml::Key, _)| (!asked.contains(&&*key.text)).then_some(&*key.text);
         self.map.iter().filter_map(unknown).collect()
     }
 
@@ -130,6 +135,15 @@ impl<'a> Fields<'a> {
     fn path_of(&self, name: &str) -> String {
         let name: String = name.chars().take(NAME_CHARS_MAX).collect();
         if self.path.is_empty() { name } else { format!("{}.{name}", self.path) }
+    }
+}
+
+fn asks_for_nothing(node: &Node) -> bool {
+    match &node.value {
+        yaml::Value::Bool(value) => !value,
+        yaml::Value::List(items) => items.is_empty(),
+        yaml::Value::Map(map) => map.is_empty(),
+        _ => false,
     }
 }
 

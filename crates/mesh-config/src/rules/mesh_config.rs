@@ -12,7 +12,7 @@ use mesh_model::rules::mesh_config::InboundTrafficPolicy;
 use mesh_model::{Code, Diagnostic, Kind, Name, ObjectRef, Severity, SourceLocation};
 
 use super::{Parsed, exports, sidecar, virtual_service};
-use crate::document::Object;
+use crate::document::{self, Object};
 use crate::reader::{Fallback, Fields, Log, NOT_APPLIED};
 use crate::yaml;
 
@@ -97,6 +97,39 @@ pub fn parse(object: &Object, base: &MeshConfig, fallback: Fallback) -> Parsed<M
             Parsed { value: None, diagnostics: vec![diagnostic] }
         }
     }
+}
+
+/// Reads a file that holds the settings themselves, as Istio's `--meshConfig`
+/// takes it, or the ConfigMap with them. `base` is what holds where it says
+/// nothing.
+pub fn parse_file(file: &Name, bytes: &[u8], base: &MeshConfig, fallback: Fallback) -> Parsed<MeshConfig> {
+    let name = ObjectRef { kind: Kind::MeshConfig, namespace: base.root_namespace.clone(), name: CONFIG_MAP.into() };
+    let root = match yaml::parse(bytes).into_iter().next().map(|document| document.root) {
+        None => return Parsed { value: Some(base.clone()), diagnostics: Vec::new() },
+        Some(Ok(root)) => root,
+        Some(Err(error)) => {
+            let diagnostic = Diagnostic {
+                severity: Severity::Error,
+                code: Code::Syntax,
+                object: Some(name),
+                location: Some(SourceLocation { file: file.clone(), line: error.line }),
+                field: String::new(),
+                message: error.to_string(),
+                consequence: fallback.as_str().to_owned(),
+            };
+            return Parsed { value: None, diagnostics: vec![diagnostic] };
+        }
+    };
+    if root.get("kind").is_some() {
+        let objects = document::read(file, bytes).objects;
+        let settings = objects.iter().find(|object| object.kind() == Kind::ConfigMap);
+        return settings
+            .map_or(Parsed { value: None, diagnostics: Vec::new() }, |object| parse(object, base, fallback));
+    }
+    let log = Log::new(Some(name), file.clone(), fallback);
+    let mesh = log.root(&root, "").fields().map(|fields| read(&fields, base));
+    let value = mesh.filter(|_| !log.failed());
+    Parsed { value, diagnostics: log.finish() }
 }
 
 /// The document inside a text whose first line that is not blank stands on

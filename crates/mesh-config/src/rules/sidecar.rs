@@ -45,7 +45,7 @@ fn listener(value: &Value<'_>, scope: &Scope<'_>) -> Option<EgressHosts> {
         None => None,
     };
     if let Some(mode) = fields.optional("captureMode")
-        && mode.one_of(&[("DEFAULT", true), ("IPTABLES", false), ("NONE", false)]) == Some(false)
+        && mode.one_of(&[("DEFAULT", true), ("IPTABLES", true), ("NONE", false)]) == Some(false)
     {
         mode.not_applied();
     }

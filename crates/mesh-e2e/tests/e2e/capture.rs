@@ -134,8 +134,9 @@ async fn check(kind: &Kind) {
         std::fs::create_dir(&manifests).unwrap();
         std::fs::write(manifests.join("web.yaml"), MANIFESTS).unwrap();
 
-        // The control plane runs beside the web application; both proxies reach it at 10.77.0.2.
-        let address = |port: u16| SocketAddr::from(([10, 77, 0, 2], port));
+        // The control plane runs beside the web application. Its neighbour's proxy must not reach it at 10.77.0.2: what
+        // a proxy sends to its own workload's address is captured.
+        let address = |port: u16| SocketAddr::from(([0, 0, 0, 0], port));
         let pilot = Pilot::command(&manifests, address(15010), address(15014));
         let mut command = pair.right.command(PROXY_USER, binary::pilothouse());
         let _pilot = Process::start("discovery", command.args(pilot.get_args()));
@@ -147,7 +148,7 @@ async fn check(kind: &Kind) {
         let _client = start_proxy(kind, &pair.left, &node, "10.77.0.2", dir.path());
         let mut node = Node::uncaptured("web-1", [10, 77, 0, 2].into());
         node.capture = "REDIRECT";
-        let _web = start_proxy(kind, &pair.right, &node, "10.77.0.2", dir.path());
+        let _web = start_proxy(kind, &pair.right, &node, "127.0.0.1", dir.path());
         let mut application = pair.right.command(APPLICATION_USER, python);
         let _application = Process::start("application", application.args(["-c", APPLICATION]));
 

@@ -17,7 +17,7 @@ const LIMIT_S: u64 = 90;
 const CALLS: u64 = 300;
 
 /// The arguments by which a command that starts sidecars takes this data plane.
-fn choose(command: &mut Command, kind: &Kind) {
+pub(crate) fn choose(command: &mut Command, kind: &Kind) {
     match kind {
         Kind::Native => command.args(["--proxy", "native"]),
         Kind::Envoy(path) => command.args(["--proxy", "envoy", "--envoy-path"]).arg(path),

@@ -1,6 +1,7 @@
 //! Whole-mesh tests, in one binary: what a user sees, on real processes.
 #![allow(clippy::unwrap_used)]
 
+mod agent;
 mod bad_input;
 mod balance;
 mod capture;
@@ -13,3 +14,4 @@ mod reload;
 mod resilience;
 mod rules;
 mod samples;
+mod translation;

@@ -27,7 +27,7 @@ async fn check(mut client: Command) {
         std::fs::write(&bootstrap, bootstrap_of(&mesh, &pilot).to_string()).unwrap();
 
         client.arg(format!("xds:///{BACKEND}:{PORT}")).arg(CALLS.to_string()).env("GRPC_XDS_BOOTSTRAP", bootstrap);
-        client.env("NO_PROXY", "*").env("no_proxy", "*");
+        binary::without_proxy_settings(&mut client);
         let mut process = Process::start("gRPC client", &mut client);
         let status = wait::until("the client ends", Duration::from_secs(60), || {
             let ended = process.ended().ok_or("still running");
@@ -57,6 +57,8 @@ fn bootstrap_of(mesh: &Mesh, pilot: &Pilot) -> serde_json::Value {
         }],
         "node": {
             "id": format!("sidecar~{address}~frontend.default~default.svc.cluster.local"),
+            // The client for Node does not start without a locality.
+            "locality": {"region": "region", "zone": "zone"},
             "metadata": {"GENERATOR": "grpc", "NAMESPACE": "default", "INSTANCE_IPS": address, "CLUSTER_ID": "Kubernetes"},
         },
     })

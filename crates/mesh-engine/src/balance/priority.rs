@@ -27,7 +27,7 @@ impl PriorityLoad {
     /// Shares for priorities with these hosts. `weighed` decides on spill-over, `counted` on panic.
     pub(super) fn new(counted: &[Tally], weighed: &[Tally], overprovisioning: u32, panic_percent: f64) -> Self {
         let share = |part: u64, total: u64| -> u32 {
-            if total == 0 { 0 } else { (u64::from(overprovisioning) * part / total).min(100) as u32 }
+            (u64::from(overprovisioning) * part).checked_div(total).map_or(0, |s| s.min(100) as u32)
         };
         let healthy: Vec<u32> = weighed.iter().map(|t| share(t.healthy, t.total)).collect();
         let degraded: Vec<u32> = weighed.iter().map(|t| share(t.degraded, t.total)).collect();
@@ -99,6 +99,6 @@ impl PriorityLoad {
 }
 
 fn in_panic(tally: &Tally, panic_percent: u64) -> bool {
-    let percent = |part: u64| if tally.total == 0 { 0 } else { 100 * part / tally.total };
+    let percent = |part: u64| (100 * part).checked_div(tally.total).unwrap_or(0);
     percent(tally.healthy) + percent(tally.degraded) < panic_percent
 }

@@ -40,7 +40,7 @@ pub(super) fn connection_manager(
         parse::duration(at, field, value.as_ref())
     };
     let idle = duration("stream_idle_timeout", &proto.stream_idle_timeout)?;
-    let options = proto.access_log_options.clone().unwrap_or_default();
+    let options = proto.access_log_options.unwrap_or_default();
     parse::refuse_if_set(
         &at.field("access_log_options"),
         "flush_log_on_tunnel_successfully_established",

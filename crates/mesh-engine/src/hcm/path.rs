@@ -57,9 +57,10 @@ pub(super) fn normalize(path: &str, escaped: EscapedSlashes, dots: bool, merge: 
 /// Whether [`normalize`] would leave `path` as it is.
 pub(super) fn is_normal(path: &str, escaped: EscapedSlashes, dots: bool, merge: bool) -> bool {
     let path = &path[..path.find(['?', '#']).unwrap_or(path.len())];
-    !(escaped != EscapedSlashes::Keep && has_escaped_slash(path))
-        && !(dots && needs_canonical(path))
-        && !(merge && path.contains("//"))
+    let changes = (escaped != EscapedSlashes::Keep && has_escaped_slash(path))
+        || (dots && needs_canonical(path))
+        || (merge && path.contains("//"));
+    !changes
 }
 
 fn has_escaped_slash(path: &str) -> bool {

@@ -49,6 +49,7 @@ pub(super) enum StripPort {
 }
 
 impl Rules {
+    #[allow(clippy::result_large_err, reason = "a reply is made for refused requests only")]
     pub(super) fn run(
         &self,
         parts: &mut Parts,
@@ -78,6 +79,7 @@ impl Rules {
         Ok(Prepared { remote, internal })
     }
 
+    #[allow(clippy::result_large_err, reason = "a reply is made for refused requests only")]
     fn normalize_path(&self, parts: &mut Parts) -> Result<(), LocalReply> {
         let current = parts.uri.path_and_query().map(PathAndQuery::as_str);
         let Some(current) = current.filter(|p| parts.method != Method::CONNECT && p.starts_with('/')) else {

@@ -66,7 +66,7 @@ fn rank(matches: &ChainMatch, connection: &Connection<'_>) -> Rank {
             }
             // The client's first choice that some chain has wins.
             let listed = |p: &&str| m.application_protocols.iter().any(|known| **known == **p);
-            let position = c.application_protocols.iter().position(|p| listed(&p));
+            let position = c.application_protocols.iter().position(|p| listed(p));
             position.map(|at| u32::MAX - at as u32)
         },
         |m, c| network(&m.direct_source_prefix_ranges, c.direct_source),
@@ -89,6 +89,36 @@ fn rank(matches: &ChainMatch, connection: &Connection<'_>) -> Rank {
         }
     }
     rank
+}
+
+/// The first criterion of `matches` that `connection` does not meet, in words;
+/// `None` if it meets all.
+pub(crate) fn why_not(matches: &ChainMatch, connection: &Connection<'_>) -> Option<String> {
+    let step = rank(matches, connection).iter().position(Option::is_none)?;
+    let networks = |list: &[IpNet]| list.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    Some(match step {
+        0 => format!(
+            "destination port is {}, not {}",
+            connection.destination.port(),
+            matches.destination_port.unwrap_or(0)
+        ),
+        1 => format!("destination {} is not in {}", connection.destination.ip(), networks(&matches.prefix_ranges)),
+        2 => format!(
+            "server name is {}, not {}",
+            connection.server_name.unwrap_or("unknown"),
+            matches.server_names.join(", ")
+        ),
+        3 => format!("transport is {}, not {}", connection.transport_protocol, matches.transport_protocol),
+        4 => {
+            let found = connection.application_protocols.join(", ");
+            let found = if found.is_empty() { "unknown" } else { &found };
+            format!("application protocol is {found}, not {}", matches.application_protocols.join(", "))
+        }
+        5 => format!("peer {} is not in {}", connection.direct_source, networks(&matches.direct_source_prefix_ranges)),
+        6 => "the source is not where it should be (local or external)".to_owned(),
+        7 => format!("source {} is not in {}", connection.source.ip(), networks(&matches.source_prefix_ranges)),
+        _ => format!("source port {} is not listed", connection.source.port()),
+    })
 }
 
 /// The longest prefix that holds `address`, plus one.

@@ -111,3 +111,18 @@ async fn a_stream_that_gives_up_waiting_leaves_nothing_behind() {
     assert!(fleet.members().is_empty());
     drop(sender);
 }
+
+#[tokio::test]
+async fn what_is_wrong_with_rules_outlasts_the_last_proxy_that_asked() {
+    let rule = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: { name: cart, namespace: shop }\n\
+        spec:\n  hosts: [cart]\n  http:\n    - route: [{ destination: { host: cart, subset: v9 } }]\n";
+    let (fleet, mesh, _) = fleet(served(testing::mesh_with(rule)));
+    connect(&fleet, 1, "web").await.unwrap();
+    let found = fleet.diagnostics();
+    assert!(!found.is_empty());
+    fleet.leave(1);
+    assert_eq!(fleet.diagnostics(), found);
+    mesh.send_replace(served(testing::mesh()));
+    fleet.probe();
+    assert!(fleet.diagnostics().is_empty());
+}

@@ -209,6 +209,46 @@ async fn a_refused_resource_is_told_with_the_rule_behind_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_route_to_nowhere_is_told_before_any_proxy_asks() {
+    let folder = folder();
+    let rule = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: { name: cart, namespace: shop }\n\
+        spec:\n  hosts: [cart]\n  http:\n    - route: [{ destination: { host: cart, subset: v9 } }]\n";
+    std::fs::write(folder.path().join("rule.yaml"), rule).unwrap();
+    let pilot = start(folder.path()).await;
+    let missing = |list: &[Diagnostic]| list.iter().any(|d| d.code == mesh_model::Code::MissingReference);
+    let found = until_diagnosed(&pilot, "the missing subset", missing).await;
+    assert!(found.iter().any(|d| d.to_string().contains("v9")), "{found:?}");
+    std::fs::remove_file(folder.path().join("rule.yaml")).unwrap();
+    until_diagnosed(&pilot, "the end of the rule", <[Diagnostic]>::is_empty).await;
+    pilot.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_of_mesh_settings_is_followed_and_keeps_its_last_good_state() {
+    use mesh_model::rules::mesh_config::OutboundTrafficPolicy::{AllowAny, RegistryOnly};
+    let (folder, settings) = (folder(), tempfile::NamedTempFile::new().unwrap());
+    std::fs::write(settings.path(), "trustDomain: shop.example\noutboundTrafficPolicy: { mode: REGISTRY_ONLY }\n")
+        .unwrap();
+    let options = Options {
+        mesh_config: Some(settings.path().to_path_buf()),
+        ..Options::on_free_ports([folder.path().to_path_buf()])
+    };
+    let pilot = Pilot::start(options).await.unwrap();
+    pilot.wait_synced().await;
+    let mesh = pilot.snapshot().mesh.clone();
+    assert_eq!((&*mesh.trust_domain, mesh.outbound_traffic_policy), ("shop.example", RegistryOnly));
+    std::fs::write(settings.path(), "trustDomain: shop.example\noutboundTrafficPolicy: { mode: NONSENSE }\n").unwrap();
+    let found = until_diagnosed(&pilot, "the bad mode", |list| !list.is_empty()).await;
+    assert_eq!(found[0].location.as_ref().unwrap().line, 2, "{found:?}");
+    assert_eq!(pilot.snapshot().mesh.outbound_traffic_policy, RegistryOnly);
+    std::fs::write(settings.path(), "trustDomain: shop.example\n").unwrap();
+    let mut snapshots = pilot.snapshots();
+    let followed = snapshots.wait_for(|s| s.mesh.outbound_traffic_policy == AllowAny);
+    tokio::time::timeout(PATIENCE, followed).await.unwrap().unwrap();
+    pilot.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_cannot_be_read_is_refused_by_name() {
     let folder = folder();
     let pilot = start(folder.path()).await;

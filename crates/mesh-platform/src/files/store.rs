@@ -23,6 +23,8 @@ pub(super) struct Store {
     /// What holds now.
     mesh: MeshConfig,
     files: BTreeMap<PathBuf, File>,
+    /// The file whose settings go before all others.
+    mesh_config: Option<PathBuf>,
     /// Folders that cannot be listed.
     unlisted: BTreeMap<PathBuf, String>,
     truncated: bool,
@@ -31,7 +33,14 @@ pub(super) struct Store {
 impl Store {
     pub(super) fn new(options: &Options) -> Self {
         let base = MeshConfig { domain: options.domain.clone(), ..MeshConfig::default() };
-        Self { mesh: base.clone(), base, files: BTreeMap::new(), unlisted: BTreeMap::new(), truncated: false }
+        Self {
+            mesh: base.clone(),
+            base,
+            files: BTreeMap::new(),
+            mesh_config: options.mesh_config.clone(),
+            unlisted: BTreeMap::new(),
+            truncated: false,
+        }
     }
 
     /// Reads every file that is new or different in `scan`, and those of
@@ -47,7 +56,8 @@ impl Store {
         }
         for (path, stamp) in &scan.files {
             let touched = touched.contains(path);
-            let file = self.files.entry(path.clone()).or_insert_with(|| File::new(path));
+            let plain = self.mesh_config.as_ref() == Some(path);
+            let file = self.files.entry(path.clone()).or_insert_with(|| File::new(path, plain));
             match file.refresh(path, *stamp, touched, believe_empty) {
                 file::Outcome::Same => {}
                 file::Outcome::Different => refreshed.changed = true,
@@ -78,7 +88,8 @@ impl Store {
         for file in self.files.values_mut() {
             file.decode_mesh(&self.base);
         }
-        let mesh = self.files.values().find_map(|file| file.mesh());
+        let first = self.mesh_config.as_ref().and_then(|path| self.files.get(path)?.mesh());
+        let mesh = first.or_else(|| self.files.values().find_map(|file| file.mesh()));
         let mesh = mesh.map_or_else(|| self.base.clone(), |mesh| (*mesh).clone());
         let all = mesh != self.mesh;
         self.mesh = mesh;

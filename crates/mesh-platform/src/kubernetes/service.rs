@@ -31,6 +31,22 @@ const ANNOTATIONS_NOT_APPLIED: [&str; 4] = [
     "alpha.istio.io/canonical-serviceaccounts",
     "alpha.istio.io/kubernetes-serviceaccounts",
 ];
+/// Fields that concern no sidecar, here or in Istio.
+const OF_KUBERNETES: [&str; 13] = [
+    "allocateLoadBalancerNodePorts",
+    "clusterIP",
+    "clusterIPs",
+    "externalName",
+    "externalTrafficPolicy",
+    "healthCheckNodePort",
+    "ipFamilies",
+    "ipFamilyPolicy",
+    "loadBalancerClass",
+    "loadBalancerIP",
+    "loadBalancerSourceRanges",
+    "sessionAffinityConfig",
+    "trafficDistribution",
+];
 /// What follows from something that is not applied.
 const REST_APPLIES: &str = "the rest of the Service applies";
 
@@ -48,6 +64,9 @@ pub(super) fn read(object: &Object, log: &Log, mesh: &MeshConfig) -> Option<Decl
     let ports = spec.optional("ports").map_or(Some(Vec::new()), |v| ports(&v));
     let selector = spec.optional("selector").map_or(Some(Default::default()), |v| v.labels());
     report_not_applied(object, &root, &spec);
+    let publish_not_ready = spec.optional("publishNotReadyAddresses").and_then(|v| v.boolean()).unwrap_or(false);
+    spec.ignore(&OF_KUBERNETES);
+    spec.finish();
     let resolution = match (&alias, headless) {
         (Some(alias), _) => Resolution::Alias(alias.clone()),
         (None, true) => Resolution::Passthrough,
@@ -66,7 +85,7 @@ pub(super) fn read(object: &Object, log: &Log, mesh: &MeshConfig) -> Option<Decl
     };
     Some(Declared {
         service: Arc::new(service),
-        publish_not_ready: spec.optional("publishNotReadyAddresses").and_then(|v| v.boolean()).unwrap_or(false),
+        publish_not_ready,
         drains_sessions: object.meta.labels.get(PERSISTENT_SESSION).is_some(),
     })
 }
@@ -103,6 +122,8 @@ fn ports(value: &Value<'_>) -> Option<Vec<Port>> {
         let name = text("name").unwrap_or_else(|| "".into());
         let app_protocol = text("appProtocol");
         let target = fields.optional("targetPort").map_or(Some(TargetPort::Number(number)), |v| target(&v));
+        fields.ignore(&["nodePort"]);
+        fields.finish();
         if name.is_empty() && items.len() > 1 {
             fields.missing("name", "a name, since the Service has several ports");
         }

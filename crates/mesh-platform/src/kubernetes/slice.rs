@@ -81,11 +81,15 @@ pub(super) fn read_slice(object: &Object, log: &Log) -> Option<Slice> {
         let pod = fields.optional("targetRef").and_then(|v| pod(&v));
         let node = fields.optional("nodeName").and_then(|v| v.text()).unwrap_or_else(|| "".into());
         let addresses = fields.required("addresses", "a list of IP addresses").and_then(|v| v.items());
+        fields.ignore(&["deprecatedTopology", "hints", "hostname", "zone"]);
+        fields.finish();
         for address in addresses.unwrap_or_default().iter().filter_map(Value::ip) {
             let (pod, node, ports) = (pod.clone(), node.clone(), ports.clone());
             slice.endpoints.push(SliceEndpoint { address, health, pod, node, ports });
         }
     }
+    root.ignore(&["apiVersion", "kind", "metadata"]);
+    root.finish();
     Some(slice)
 }
 
@@ -99,7 +103,11 @@ fn health(endpoint: &Fields<'_>) -> Health {
         let value = conditions.as_ref().and_then(|c| c.optional(name));
         value.and_then(|v| v.boolean()).unwrap_or(true)
     };
-    match (is("ready"), is("serving"), is("terminating")) {
+    let found = (is("ready"), is("serving"), is("terminating"));
+    if let Some(conditions) = conditions.as_ref() {
+        conditions.finish();
+    }
+    match found {
         (true, ..) => Health::Healthy,
         (false, true, true) => Health::Draining,
         (false, false, true) => Health::Terminating,
@@ -111,7 +119,10 @@ fn ports(value: &Value<'_>) -> Vec<SlicePort> {
     let port = |item: &Value<'_>| {
         let fields = item.fields()?;
         let name = fields.optional("name").and_then(|v| v.text()).unwrap_or_else(|| "".into());
-        match fields.optional("port") {
+        let number = fields.optional("port");
+        fields.ignore(&["protocol", "appProtocol"]);
+        fields.finish();
+        match number {
             Some(number) => Some(SlicePort { name, number: number.port()? }),
             None => {
                 let message = "found no number: ports that stand for all are not used".to_owned();

@@ -8,7 +8,7 @@ use mesh_proto::envoy::config::listener::v3::{FilterChain, FilterChainMatch};
 use mesh_proto::resource::Resource;
 
 use super::{Manager, Routes};
-use super::{chain, except, http_inspector, inspect, listener, original_dst, plaintext_http, tcp_proxy};
+use super::{chain, detected_http, except, http_inspector, inspect, listener, original_dst, tcp_proxy};
 use crate::http_filters::Chain;
 use crate::proxy::Capture;
 use crate::route;
@@ -73,9 +73,10 @@ fn catch_all(scope: &Inbound) -> [FilterChain; 2] {
         chain: Chain { grpc: false },
         inbound: true,
     };
+    let http = FilterChainMatch { application_protocols: detected_http(), ..Default::default() };
     let bytes = tcp_proxy(xds::INBOUND_PASSTHROUGH, xds::INBOUND_PASSTHROUGH, None, &scope.mesh);
     [
-        chain("virtualInbound-catchall-http", plaintext_http(), manager.filter(&scope.mesh)),
+        chain("virtualInbound-catchall-http", http, manager.filter(&scope.mesh)),
         chain("virtualInbound", FilterChainMatch::default(), bytes),
     ]
 }
@@ -97,7 +98,7 @@ fn chains(scope: &Inbound, ports: &[OwnPort], address: &str, matches: FilterChai
         };
         let mut http = matches.clone();
         if protocol == Protocol::Auto {
-            http = FilterChainMatch { destination_port: matches.destination_port, ..plaintext_http() };
+            http.application_protocols = detected_http();
         }
         chains.push(chain(&name, http, manager.filter(&scope.mesh)));
     }

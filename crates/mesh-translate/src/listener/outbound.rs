@@ -127,7 +127,11 @@ impl<'a> Build<'a> {
         };
         let lost = slot.add_tcp(tcp);
         if port.protocol == Protocol::Auto && lost.is_none() {
-            let route = RouteName::Sniffed { host: service.hostname.clone(), port: port.number };
+            // On an address of its own the service is known; elsewhere its host tells.
+            let route = match host {
+                Some(_) => RouteName::Sniffed { host: service.hostname.clone(), port: port.number },
+                None => RouteName::Port(port.number),
+            };
             slot.add_http(service, route, false, true);
         }
         self.diagnostics.extend(lost);
@@ -166,10 +170,17 @@ impl<'a> Build<'a> {
         if self.scope.captured && own.contains(&port.number) {
             return Some(unreachable(service, port, "the sidecar itself listens on that port"));
         }
-        if !self.scope.captured && self.scope.taken.contains(&port.number) {
-            return Some(unreachable(service, port, "the workload's own inbound listener has that port"));
+        if self.scope.captured {
+            return None;
         }
-        None
+        let mut taken = self.scope.taken.iter().filter(|(p, _)| *p == port.number);
+        let first = taken.next()?;
+        let mut lost = unreachable(service, port, "the workload's own inbound listener has that port");
+        if std::iter::once(first).chain(taken).any(|(_, own)| own.key() == service.key()) {
+            // A call to it ends at the workload itself, which is one of its endpoints.
+            lost.severity = Severity::Info;
+        }
+        Some(lost)
     }
 
     fn finish(mut self) -> Outbound {

@@ -157,7 +157,12 @@ impl Slot {
             let matches = if tells_http { plaintext_http() } else { FilterChainMatch::default() };
             listener.filter_chains.push(self.http_chain(http, matches, scope));
         }
-        listener.filter_chains.extend(self.tcp.iter().map(|t| tcp_chain(t, &name, scope)));
+        // What is no HTTP must be left to the default chain: once a chain asks
+        // for a transport protocol, chains that do not ask are not looked at.
+        let rest = |t: &&Tcp| tells_http && t.ranges.is_empty() && t.server_name.is_none();
+        let other = self.tcp.iter().filter(|t| !rest(t));
+        listener.filter_chains.extend(other.map(|t| tcp_chain(t, &name, scope)));
+        listener.default_filter_chain = self.tcp.iter().find(rest).map(|t| tcp_chain(t, &name, scope));
         let total = |t: &Tcp| t.ranges.is_empty() && t.server_name.is_none();
         if self.catches_all && !self.tcp.iter().any(total) {
             let filter = tcp_proxy(passthrough, passthrough, None, &scope.mesh);

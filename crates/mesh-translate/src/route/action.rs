@@ -22,14 +22,19 @@ pub(super) fn to_cluster(cluster: &str) -> RouteAction {
 
 /// Without a timeout in the rule there is none (a proxy's own default is 15 s);
 /// a `grpc-timeout` is obeyed up to the rule's.
+///
+/// Envoy ignores `timeout` where `max_stream_duration` is set at all, so the
+/// older field bounds `grpc-timeout`; gRPC libraries read only the newer one.
+#[allow(deprecated)]
 pub(super) fn set_timeout(action: &mut RouteAction, timeout: Option<Duration>, generator: Generator) {
     let timeout = xds::duration(timeout.unwrap_or_default());
     action.timeout = timeout;
-    action.max_stream_duration = Some(match generator {
-        Generator::Envoy => MaxStreamDuration { grpc_timeout_header_max: timeout, ..Default::default() },
-        // gRPC libraries read no other field.
-        Generator::Grpc => MaxStreamDuration { max_stream_duration: timeout, ..Default::default() },
-    });
+    match generator {
+        Generator::Envoy => action.max_grpc_timeout = timeout,
+        Generator::Grpc => {
+            action.max_stream_duration = Some(MaxStreamDuration { max_stream_duration: timeout, ..Default::default() });
+        }
+    }
 }
 
 /// Changes path and authority on the way.

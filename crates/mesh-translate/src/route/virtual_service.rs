@@ -190,11 +190,14 @@ impl Context<'_> {
     }
 
     fn report_refused(&self, operations: &header::Operations, field: &str, diagnostics: &mut Vec<Diagnostic>) {
-        for (place, why) in &operations.refused {
+        for (place, command) in &operations.refused {
             diagnostics.push(Diagnostic {
                 code: Code::InvalidValue,
                 consequence: "this header operation is left out".to_owned(),
-                ..self.missing(format!("{field}.{place}"), why.clone())
+                ..self.missing(
+                    format!("{field}.{place}"),
+                    format!("found {command}, expected %% or a format command such as %PROTOCOL%"),
+                )
             });
         }
     }

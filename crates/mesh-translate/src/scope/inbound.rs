@@ -88,7 +88,10 @@ pub(crate) fn own_ports(
     for address in &proxy.addresses {
         ports.extend(unselected.by_address.get(address).into_iter().flatten().cloned());
     }
-    ports.sort_by(|a, b| (a.2, a.0.meta.age_order(), a.1).cmp(&(b.2, b.0.meta.age_order(), b.1)));
+    ports.sort_by(|a, b| {
+        let key = |p: &(Arc<Service>, u16, u16)| (p.2, p.0.meta.created, p.0.key(), p.1);
+        key(a).cmp(&key(b))
+    });
     ports.dedup_by(|a, b| Arc::ptr_eq(&a.0, &b.0) && (a.1, a.2) == (b.1, b.2));
     ports
 }

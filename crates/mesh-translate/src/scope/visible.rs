@@ -45,7 +45,10 @@ impl Visible {
         let seen = || services.iter().filter(|s| s.export_to.includes(namespace));
         if let Some(egress) = egress {
             let hosts = || egress.iter().flat_map(|e| &e.hosts);
-            virtual_services.retain(|v| v.hosts.iter().any(|h| hosts().any(|e| imports(e, v.meta.namespace(), h))));
+            virtual_services.retain(|v| {
+                let namespace = v.meta.namespace();
+                v.hosts.iter().any(|h| hosts().any(|e| lists(e, namespace) && e.host.overlaps(h)))
+            });
             let referred = destinations(&virtual_services);
             for service in seen() {
                 let ports = egress
@@ -114,12 +117,15 @@ fn prefer<'a>(
 }
 
 fn imports(entry: &EgressHost, namespace: &Name, host: &Hostname) -> bool {
-    let there = match &entry.namespace {
+    lists(entry, namespace) && entry.host.covers(host)
+}
+
+fn lists(entry: &EgressHost, namespace: &Name) -> bool {
+    match &entry.namespace {
         EgressNamespace::Any => true,
         EgressNamespace::None => false,
         EgressNamespace::Name(name) => name == namespace,
-    };
-    there && entry.host.covers(host)
+    }
 }
 
 /// Hosts that routes lead to: a Sidecar that imports a VirtualService imports

@@ -35,6 +35,7 @@ struct Assigned {
 pub(super) struct Outbounds {
     parts: Memo<Outbound, Arc<Part>>,
     clusters: Memo<cluster::Input, Arc<cluster::Output>>,
+    tables: Memo<Outbound, Arc<ResourceSet>>,
     assigned: Memo<Outbound, Assigned>,
     assignments: Memo<AssignmentKey, Arc<[Resource]>>,
 }
@@ -47,6 +48,7 @@ impl Default for Outbounds {
         Self {
             parts: Memo::new(SCOPES_MAX),
             clusters: Memo::new(SERVICES_MAX),
+            tables: Memo::new(SCOPES_MAX),
             assigned: Memo::new(SCOPES_MAX),
             assignments: Memo::new(SERVICES_MAX),
         }
@@ -107,6 +109,21 @@ impl Outbounds {
         }
         part.diagnostics.extend(assigned.diagnostics);
         part
+    }
+
+    /// Route tables of a scope, which no inbound part adds to.
+    pub(super) fn tables(
+        &mut self,
+        scope: &Outbound,
+        part: &Part,
+        parent: Option<&Arc<ResourceSet>>,
+    ) -> Arc<ResourceSet> {
+        if let Some(set) = self.tables.get(scope) {
+            return set;
+        }
+        let set = successor(parent, part.routes.iter().cloned());
+        self.tables.insert(scope.clone(), set.clone());
+        set
     }
 
     /// EDS of a scope. If `snapshot` follows the state that was translated

@@ -78,7 +78,11 @@ impl Scoping {
             captured,
             families: Families::of(&proxy.addresses),
             own: own.filter(|_| proxy.generator == Generator::Envoy),
-            taken: inbound.bound.iter().flat_map(|_| inbound.ports.iter().map(|p| p.target)).collect(),
+            taken: inbound
+                .bound
+                .iter()
+                .flat_map(|_| inbound.ports.iter().map(|p| (p.target, p.service.clone())))
+                .collect(),
             policy,
             mesh: ById::of(&snapshot.mesh),
             visible: ById(visible),

@@ -194,6 +194,21 @@ fn a_name_that_is_dropped_and_wanted_again_is_asked_for_again() {
 }
 
 #[test]
+fn wanted_endpoints_are_asked_for_before_the_clusters_are_acknowledged() {
+    for variant in [Variant::Sotw, Variant::Delta] {
+        let mut client = client(variant);
+        client.want(CDS, Wanted::Wildcard);
+        client.poll_request();
+        let reply = if variant == Variant::Sotw { sotw(CDS, "1", &["a"]) } else { delta(CDS, "1", &[("a", "v")], &[]) };
+        client.on_response(reply).unwrap();
+        client.ack(CDS, "1");
+        client.want(EDS, names(&["a"]));
+        let types = [client.poll_request(), client.poll_request()].map(|r| r.unwrap().type_url().to_owned());
+        assert_eq!(types, [EDS, CDS]);
+    }
+}
+
+#[test]
 fn once_names_were_listed_everything_is_asked_for_by_the_wildcard() {
     let mut client = client(Variant::Sotw);
     client.want(CDS, names(&["a"]));

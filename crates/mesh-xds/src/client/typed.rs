@@ -233,7 +233,8 @@ impl TypeState {
         }
         // In state of the world any request with the latest nonce accepts that
         // response, so names wait until the owner has answered, and go with it.
-        if self.variant == Variant::Sotw && self.open.iter().any(|open| open.stream == self.stream) {
+        let unanswered = !self.answers.is_empty() || self.open.iter().any(|open| open.stream == self.stream);
+        if self.variant == Variant::Sotw && unanswered {
             return None;
         }
         let before = self.tell_next();

@@ -401,8 +401,9 @@ fn removed_cluster_outlives_the_routes_that_name_it() {
         (Variant::Delta, ["CDS: new=1", "RDS: r=2", "CDS: -old"]),
     ] {
         let mut stream = cluster_is_replaced(variant);
-        assert_eq!(stream.sent(), expected[..2]);
+        assert_eq!(stream.sent(), expected[..1]);
         stream.ack(CDS, &[]);
+        assert_eq!(stream.sent(), expected[1..2]);
         assert_eq!(stream.sent(), NONE, "the route is not acknowledged");
         stream.ack(RDS, &["r"]);
         assert_eq!(stream.sent(), expected[2..]);
@@ -417,6 +418,7 @@ fn a_removal_does_not_wait_for_ever() {
         let mut stream = cluster_is_replaced(variant);
         stream.sent();
         stream.ack(CDS, &[]);
+        assert_eq!(stream.sent(), ["RDS: r=2"]);
         stream.answer(RDS, &["r"], Some("I keep the old route"));
         assert_eq!(stream.sent(), NONE);
         assert_eq!(stream.subscriber.wake_at(stream.now), Some(stream.now + WAIT_MAX));
@@ -432,6 +434,7 @@ fn a_cluster_that_returns_while_its_removal_waits_is_not_removed() {
         let mut stream = cluster_is_replaced(variant);
         stream.sent();
         stream.ack(CDS, &[]);
+        assert_eq!(stream.sent(), ["RDS: r=2"]);
         stream.change(CDS, "old", Some(1));
         stream.publish();
         stream.ack(RDS, &["r"]);
@@ -469,6 +472,44 @@ fn a_route_waits_for_the_cluster_that_waits_for_an_acknowledgement() {
         let later = Stream { now: stream.now + WAIT_MAX, ..stream };
         stream = later;
         assert_eq!(stream.sent(), ["RDS: r=2"], "but not for ever");
+    }
+}
+
+#[test]
+fn a_route_to_a_new_cluster_follows_the_clusters_endpoints() {
+    for variant in BOTH {
+        let (a, r): (&[(&str, u8)], &[(&str, u8)]) = (&[("a", 1)], &[("r", 1)]);
+        let mut stream = Stream::open(variant, &[(CDS, a), (EDS, a), (RDS, r)]);
+        stream.subscribe(CDS, &[]);
+        stream.subscribe(EDS, &["a"]);
+        stream.subscribe(RDS, &["r"]);
+        stream.settled(&[(EDS, &["a"]), (RDS, &["r"])]);
+        stream.change(CDS, "b", Some(1));
+        stream.change(EDS, "b", Some(1));
+        stream.change(RDS, "r", Some(2));
+        stream.publish();
+        assert_eq!(stream.sent().len(), 1, "the clusters alone");
+        // As Envoy does: it asks for endpoints, then acknowledges the clusters.
+        stream.subscribe(EDS, &["a", "b"]);
+        let asked = if variant == Variant::Sotw { ["EDS: b=1"].to_vec() } else { ["EDS: a=1 b=1"].to_vec() };
+        assert_eq!(stream.sent(), asked);
+        stream.ack(CDS, &[]);
+        assert_eq!(stream.sent(), ["RDS: r=2"]);
+    }
+}
+
+#[test]
+fn what_a_proxy_asks_for_does_not_wait_for_its_acknowledgements() {
+    for variant in BOTH {
+        let mut stream = Stream::open(variant, &[(CDS, &[("a", 1)]), (LDS, &[("l", 1)]), (RDS, &[("r", 1), ("s", 1)])]);
+        stream.subscribe(CDS, &[]);
+        assert_eq!(stream.sent(), ["CDS: a=1"]);
+        stream.subscribe(LDS, &[]);
+        stream.subscribe(RDS, &["r"]);
+        assert_eq!(stream.sent(), ["LDS: l=1", "RDS: r=1"]);
+        stream.ack(RDS, &["r"]);
+        stream.subscribe(RDS, &["r", "s"]);
+        assert_eq!(stream.sent().len(), 1);
     }
 }
 

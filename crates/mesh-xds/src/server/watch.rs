@@ -12,6 +12,7 @@ use std::time::Instant;
 
 use mesh_proto::envoy::service::discovery::v3::DeltaDiscoveryRequest;
 use mesh_proto::resource::{Resource, ResourceName, ResourceSet};
+use mesh_proto::types;
 
 use super::response::parse_version;
 use super::subscription::{Change, Subscription};
@@ -64,6 +65,8 @@ struct Sent {
 #[derive(Debug)]
 struct InFlight {
     sent: Vec<(ResourceName, Option<u64>)>,
+    /// Whether it adds or replaces anything.
+    changes: bool,
 }
 
 /// What an answer to a response turned out to be.
@@ -254,13 +257,30 @@ impl Watch {
         self.owed || self.differs.iter().any(|(name, held)| self.is_told(name, *held, removals))
     }
 
-    /// Until when later types wait for what this one has to say but cannot
-    /// because it is in flight.
-    pub(super) fn holds_back_others_until(&self) -> Option<Instant> {
-        self.in_flight.as_ref()?;
-        let latest = self.latest.as_ref()?;
+    /// Whether the proxy has asked for what is due, rather than it having
+    /// changed.
+    pub(super) fn is_asked(&self) -> bool {
+        self.owed || self.latest.is_none() || self.differs.values().any(|held| *held == Held::Unknown)
+    }
+
+    /// Until when later types wait because this one is in flight and cannot say
+    /// what else it has to say.
+    pub(super) fn has_news_until(&self) -> Option<Instant> {
         let additions = self.differs.keys().any(|name| self.seen.get(name).is_some());
-        additions.then(|| latest.at + WAIT_MAX)
+        if additions { self.in_flight_until() } else { None }
+    }
+
+    /// Until when later types wait because clusters are in flight: before a
+    /// proxy acknowledges them it asks for their endpoints, and until it has
+    /// those a route to them leads nowhere.
+    pub(super) fn warms_until(&self) -> Option<Instant> {
+        let warms = self.in_flight.as_ref().is_some_and(|in_flight| in_flight.changes);
+        if warms && &*self.type_url == types::CLUSTER { self.in_flight_until() } else { None }
+    }
+
+    fn in_flight_until(&self) -> Option<Instant> {
+        self.in_flight.as_ref()?;
+        self.latest.as_ref().map(|latest| latest.at + WAIT_MAX)
     }
 
     /// Whether removals may be sent: the types that may refer to what is
@@ -278,7 +298,7 @@ impl Watch {
     /// The next instant after `now` at which waiting ends.
     pub(super) fn wake_at(&self, now: Instant) -> Option<Instant> {
         let removals = self.removals_wait_since.map(|since| since + WAIT_MAX);
-        removals.into_iter().chain(self.holds_back_others_until()).filter(|at| *at > now).min()
+        removals.into_iter().chain(self.has_news_until()).chain(self.warms_until()).filter(|at| *at > now).min()
     }
 
     /// The response that is due, and the names whose content it changes.
@@ -294,7 +314,7 @@ impl Watch {
         let response = Response::new(self.type_url.clone(), nonce, resources, removed, full);
         self.owed = false;
         self.latest = Some(Sent { nonce: response.nonce.clone(), version: response.version.clone(), at: now });
-        self.in_flight = Some(InFlight { sent });
+        self.in_flight = Some(InFlight { sent, changes: !changed.is_empty() });
         (response, changed)
     }
 

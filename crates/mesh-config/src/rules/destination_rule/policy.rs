@@ -6,14 +6,13 @@ use mesh_model::rules::destination_rule::{LoadBalancer, OutlierDetection, PortPo
 use super::pool;
 use crate::reader::{Fields, Value};
 
-/// Fields that are accepted and not yet applied, of a destination.
-const NOT_APPLIED: [&str; 4] = ["tls", "tunnel", "proxyProtocol", "retryBudget"];
-/// The same, of a port.
-const PORT_NOT_APPLIED: [&str; 1] = ["tls"];
-/// The same, of a load balancer. Without the first two, which choose the policy,
-/// LEAST_REQUEST is used.
-const BALANCER_NOT_APPLIED: [&str; 6] =
-    ["consistentHash", "backendUtilization", "localityLbSetting", "zoneAwareLbSetting", "warmup", "warmupDurationSecs"];
+/// Fields that are accepted and not yet applied, of a destination; `tls` is
+/// another.
+const NOT_APPLIED: [&str; 3] = ["tunnel", "proxyProtocol", "retryBudget"];
+/// The same, of a load balancer: policies, in whose place LEAST_REQUEST is used.
+const BALANCERS_NOT_APPLIED: [&str; 2] = ["consistentHash", "backendUtilization"];
+/// The same, of a load balancer: what refines a policy.
+const BALANCER_NOT_APPLIED: [&str; 4] = ["localityLbSetting", "zoneAwareLbSetting", "warmup", "warmupDurationSecs"];
 /// The same, of outlier detection.
 const OUTLIER_NOT_APPLIED: [&str; 2] = ["consecutiveErrors", "outlierDetectionHttpErrorCodes"];
 
@@ -21,6 +20,7 @@ pub(super) fn read(value: &Value<'_>) -> Option<TrafficPolicy> {
     let fields = value.fields()?;
     let destination = settings(&fields);
     let ports = fields.optional("portLevelSettings").map_or(Some(Vec::new()), |v| ports(&v));
+    tls(&fields);
     fields.not_applied(&NOT_APPLIED);
     fields.finish();
     Some(TrafficPolicy { destination, ports: ports? })
@@ -34,6 +34,18 @@ fn settings(fields: &Fields<'_>) -> PortPolicy {
     }
 }
 
+/// Connections are plaintext, so only a policy that wants another thing has
+/// something to be told.
+fn tls(fields: &Fields<'_>) -> Option<()> {
+    let settings = fields.optional("tls")?.fields()?;
+    let modes = [("DISABLE", false), ("SIMPLE", true), ("MUTUAL", true), ("ISTIO_MUTUAL", true)];
+    if settings.optional("mode").and_then(|v| v.one_of(&modes)) == Some(true) {
+        let consequence = "connections are plaintext and the rest of the object applies";
+        fields.not_applied_but(&["tls"], consequence);
+    }
+    Some(())
+}
+
 fn ports(value: &Value<'_>) -> Option<Vec<(u16, PortPolicy)>> {
     let mut ports: Vec<(u16, PortPolicy)> = Vec::new();
     for item in value.items()? {
@@ -45,7 +57,7 @@ fn ports(value: &Value<'_>) -> Option<Vec<(u16, PortPolicy)>> {
             number
         });
         let policy = settings(&fields);
-        fields.not_applied(&PORT_NOT_APPLIED);
+        tls(&fields);
         fields.finish();
         let Some(number) = number else { continue };
         if ports.iter().any(|(other, _)| *other == number) {
@@ -83,6 +95,7 @@ fn balancer(value: &Value<'_>) -> Option<LoadBalancer> {
         }
         warmup.finish();
     }
+    fields.not_applied_but(&BALANCERS_NOT_APPLIED, "LEAST_REQUEST is used and the rest of the object applies");
     fields.not_applied(&BALANCER_NOT_APPLIED);
     fields.finish();
     simple.unwrap_or(Some(LoadBalancer::LeastRequest))

@@ -69,6 +69,8 @@ pub(super) enum Outcome {
 #[derive(Debug)]
 pub(super) struct File {
     name: Name,
+    /// Whether it holds the mesh's settings themselves, and no objects.
+    plain: bool,
     stamp: Option<Stamp>,
     bytes: Vec<u8>,
     /// Whether the last look found it empty and did not believe it.
@@ -87,9 +89,11 @@ pub(super) struct File {
 }
 
 impl File {
-    pub(super) fn new(path: &Path) -> Self {
+    /// `plain`: it holds the mesh's settings themselves, and no objects.
+    pub(super) fn new(path: &Path, plain: bool) -> Self {
         Self {
             name: path.to_string_lossy().into(),
+            plain,
             stamp: None,
             bytes: Vec::new(),
             emptied: false,
@@ -135,7 +139,9 @@ impl File {
         if bytes == self.bytes {
             return if was_unreadable { Outcome::Different } else { Outcome::Same };
         }
-        self.contents = document::read(&self.name, &bytes);
+        if !self.plain {
+            self.contents = document::read(&self.name, &bytes);
+        }
         self.bytes = bytes;
         self.stale = true;
         Outcome::Different
@@ -178,6 +184,13 @@ impl File {
         }
         self.mesh_diagnostics.clear();
         let previous = self.mesh.take();
+        if self.plain {
+            let fallback = if previous.is_some() { Fallback::PreviousStays } else { Fallback::Ignored };
+            let parsed = settings::parse_file(&self.name, &self.bytes, base, fallback);
+            self.mesh_diagnostics = parsed.diagnostics;
+            self.mesh = parsed.value.map(Arc::new).or(previous);
+            return;
+        }
         let config_maps = self.contents.objects.iter().filter(|o| o.kind() == Kind::ConfigMap);
         for object in config_maps.filter(|o| &**o.meta.name() == settings::CONFIG_MAP) {
             if !settings::is_mesh_config(object, &base.root_namespace) {
