@@ -74,13 +74,30 @@ impl Known {
 
 type Entries<'a, K, V> = Box<dyn Iterator<Item = (&'a K, &'a V)> + 'a>;
 
+/// Whether two values are the same; for what is shared, the pointer mostly tells.
+trait Same {
+    fn same(&self, other: &Self) -> bool;
+}
+
+impl<T: PartialEq> Same for Arc<T> {
+    fn same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(self, other) || self == other
+    }
+}
+
+impl Same for Vec<Endpoint> {
+    fn same(&self, other: &Self) -> bool {
+        self == other
+    }
+}
+
 /// Entries of `now` that are new or different, and entries of `before` whose
 /// key is gone.
-fn difference<'a, K: Ord, V: PartialEq>(
+fn difference<'a, K: Ord, V: Same>(
     now: &'a BTreeMap<K, V>,
     before: &'a BTreeMap<K, V>,
 ) -> (Entries<'a, K, V>, Entries<'a, K, V>) {
-    let new = now.iter().filter(move |(k, v)| before.get(k) != Some(v));
+    let new = now.iter().filter(move |(k, v)| !before.get(k).is_some_and(|old| old.same(v)));
     let gone = before.iter().filter(move |(k, _)| !now.contains_key(k));
     (Box::new(new), Box::new(gone))
 }

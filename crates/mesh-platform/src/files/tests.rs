@@ -225,6 +225,11 @@ async fn a_single_file_is_followed_whatever_it_is_called() {
     followed.check(&["+DestinationRule default/a"], &[]).await;
     followed.write("manifest.txt", &rule("a", "ROUND_ROBIN"));
     followed.check(&["+DestinationRule default/a"], &[]).await;
+    fs::remove_file(&path).unwrap();
+    let missing = "manifest.txt:1: cannot be read: entity not found; the file is ignored";
+    followed.check(&["-DestinationRule default/a"], &[missing]).await;
+    followed.write("manifest.txt", &rule("a", "ROUND_ROBIN"));
+    followed.check(&["+DestinationRule default/a"], &[]).await;
 }
 
 #[tokio::test]

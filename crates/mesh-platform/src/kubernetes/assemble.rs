@@ -33,7 +33,7 @@ pub fn assemble<'a>(resources: impl IntoIterator<Item = &'a Resource>) -> Assemb
     let mut assembled = Assembled::default();
     for (key, pod) in &parts.pods {
         if !pod.finished {
-            assembled.workloads.insert(key.clone(), Arc::new(parts.workload(pod)));
+            assembled.workloads.insert(key.clone(), parts.workload(pod));
         }
     }
     for namespace in &parts.namespaces {
@@ -97,10 +97,12 @@ impl<'a> Parts<'a> {
     }
 
     /// The Pod as a workload, with its node's locality unless it has its own.
-    fn workload(&self, pod: &Pod) -> Workload {
-        let mut workload = pod.workload.clone();
-        workload.locality = self.locality(pod);
-        workload
+    fn workload(&self, pod: &Pod) -> Arc<Workload> {
+        let locality = self.locality(pod);
+        if locality == pod.workload.locality {
+            return pod.workload.clone();
+        }
+        Arc::new(Workload { locality, ..(*pod.workload).clone() })
     }
 
     fn locality(&self, pod: &Pod) -> Arc<Locality> {
@@ -226,7 +228,7 @@ impl<'a> Parts<'a> {
 
     /// An endpoint with all but port and health.
     fn endpoint(&self, address: IpAddr, pod: Option<&Pod>, namespace: &Name) -> Endpoint {
-        let workload = pod.map(|pod| &pod.workload);
+        let workload = pod.map(|pod| &*pod.workload);
         let name = |of: fn(&Workload) -> &Name| workload.map_or_else(|| "".into(), |w| of(w).clone());
         Endpoint {
             address: Address::Ip(address),

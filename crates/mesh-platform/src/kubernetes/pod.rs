@@ -14,7 +14,7 @@ use mesh_model::{Labels, Locality, Workload};
 pub struct Pod {
     /// The Pod as a workload; its locality is empty unless its own label gives
     /// one.
-    pub workload: Workload,
+    pub workload: Arc<Workload>,
     /// Whether it is about to go: it has a deletion timestamp.
     pub terminating: bool,
     /// Whether it has ended for good (phase Succeeded or Failed).
@@ -48,7 +48,7 @@ pub(super) fn read(object: &Object, log: &Log) -> Option<Pod> {
         weight: 1,
         network: labels.get("topology.istio.io/network").unwrap_or_default().into(),
     };
-    Some(Pod { workload, terminating, finished })
+    Some(Pod { workload: Arc::new(workload), terminating, finished })
 }
 
 /// Label `istio-locality`; labels cannot hold `/`, so `.` may stand for it.

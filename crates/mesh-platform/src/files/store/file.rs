@@ -148,6 +148,11 @@ impl File {
     }
 
     fn failed(&mut self, path: &Path, error: io::Error) -> Outcome {
+        if error.kind() == io::ErrorKind::NotFound {
+            // A file that the user named and that is deleted is no different
+            // from one that vanished from a folder, but for being reported.
+            *self = Self { unreadable: self.unreadable.take(), ..Self::new(path) };
+        }
         let consequence = if self.goods.is_empty() && self.mesh.is_none() {
             "the file is ignored"
         } else {
