@@ -117,15 +117,11 @@ fn file(at: &At<'_>, proto: &loggers::file::v3::FileAccessLog) -> Result<(Sink, 
 fn log_format(at: &At<'_>, proto: Option<&core::SubstitutionFormatString>) -> Result<Format, ConfigError> {
     use core::substitution_format_string::Format as F;
     let Some(proto) = proto else { return Ok(Format::Text(Template::parse(at, DEFAULT_FORMAT)?, false)) };
-    honour!(
-        at,
-        proto,
-        core::SubstitutionFormatString {
-            // The content type is for local replies; JSON keys are always sorted here.
-            honour: [omit_empty_values, format, formatters],
-            ignore: [content_type, json_format_options],
-            refuse: [],
-        }
+    honour!(at, proto, core::SubstitutionFormatString =>
+        // The content type is for local replies; JSON keys are always sorted here.
+        honour [omit_empty_values format formatters]
+        ignore [content_type json_format_options]
+        refuse []
     );
     // Istio lists the two formatters that Envoy needed for operators which are built in here.
     for (i, formatter) in proto.formatters.iter().enumerate() {

@@ -134,14 +134,10 @@ impl LoadAssignment {
 
     /// Reads endpoints that stand at `at`.
     pub(crate) fn parse_at(at: &At<'_>, proto: &xds::ClusterLoadAssignment, names: Names) -> Result<Self, ConfigError> {
-        honour!(
-            at,
-            proto,
-            xds::ClusterLoadAssignment {
-                honour: [cluster_name, endpoints, policy],
-                ignore: [],
-                refuse: [named_endpoints],
-            }
+        honour!(at, proto, xds::ClusterLoadAssignment =>
+            honour [cluster_name endpoints policy]
+            ignore []
+            refuse [named_endpoints]
         );
         let mut localities = Vec::with_capacity(proto.endpoints.len());
         for (i, group) in proto.endpoints.iter().enumerate() {
@@ -197,14 +193,10 @@ fn locality_endpoints(
     names: Names,
 ) -> Result<LocalityEndpoints, ConfigError> {
     use xds::locality_lb_endpoints::LbConfig;
-    honour!(
-        at,
-        proto,
-        xds::LocalityLbEndpoints {
-            honour: [locality, lb_endpoints, load_balancing_weight, priority, lb_config],
-            ignore: [metadata, proximity],
-            refuse: [],
-        }
+    honour!(at, proto, xds::LocalityLbEndpoints =>
+        honour [locality lb_endpoints load_balancing_weight priority lb_config]
+        ignore [metadata proximity]
+        refuse []
     );
     if proto.priority > PRIORITY_MAX {
         return Err(at.field("priority").invalid(proto.priority, "0 to 128"));
@@ -230,14 +222,10 @@ fn locality_endpoints(
 
 fn lb_endpoint(at: &At<'_>, proto: &xds::LbEndpoint, names: Names) -> Result<Endpoint, ConfigError> {
     use xds::lb_endpoint::HostIdentifier;
-    honour!(
-        at,
-        proto,
-        xds::LbEndpoint {
-            honour: [health_status, metadata, load_balancing_weight, host_identifier],
-            ignore: [],
-            refuse: [],
-        }
+    honour!(at, proto, xds::LbEndpoint =>
+        honour [health_status metadata load_balancing_weight host_identifier]
+        ignore []
+        refuse []
     );
     let weight = weight(at, proto.load_balancing_weight.as_ref())?.unwrap_or(1);
     let health = Health::from_proto(proto.health_status)
@@ -248,15 +236,11 @@ fn lb_endpoint(at: &At<'_>, proto: &xds::LbEndpoint, names: Names) -> Result<End
         None => return Err(at.missing("an endpoint")),
     };
     let at = at.field("endpoint");
-    honour!(
-        &at,
-        endpoint,
-        xds::Endpoint {
-            honour: [address, hostname],
-            // Only active health checks read it, and clusters that ask for those are refused.
-            ignore: [health_check_config],
-            refuse: [additional_addresses, observability_name],
-        }
+    honour!(&at, endpoint, xds::Endpoint =>
+        honour [address hostname]
+        // Only active health checks read it, and clusters that ask for those are refused.
+        ignore [health_check_config]
+        refuse [additional_addresses observability_name]
     );
     Ok(Endpoint {
         target: target(&at.field("address"), endpoint.address.as_ref(), names)?,
@@ -305,14 +289,10 @@ type Policy = (u32, bool, Vec<(Box<str>, u32)>);
 fn policy(at: &At<'_>, proto: Option<&xds::cluster_load_assignment::Policy>) -> Result<Policy, ConfigError> {
     use xds::cluster_load_assignment::Policy;
     let Some(proto) = proto else { return Ok((OVERPROVISIONING_DEFAULT, false, Vec::new())) };
-    honour!(
-        at,
-        proto,
-        Policy {
-            honour: [drop_overloads, overprovisioning_factor, weighted_priority_health],
-            ignore: [],
-            refuse: [endpoint_stale_after],
-        }
+    honour!(at, proto, Policy =>
+        honour [drop_overloads overprovisioning_factor weighted_priority_health]
+        ignore []
+        refuse [endpoint_stale_after]
     );
     let factor = parse::u32_or(proto.overprovisioning_factor.as_ref(), OVERPROVISIONING_DEFAULT);
     if factor == 0 {

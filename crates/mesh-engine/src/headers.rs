@@ -132,10 +132,10 @@ impl HeaderAddition {
 }
 
 fn addition(at: &At<'_>, option: &core::HeaderValueOption) -> Result<HeaderAddition, ConfigError> {
-    honour!(
-        at,
-        option,
-        core::HeaderValueOption { honour: [header, append, append_action, keep_empty_value], ignore: [], refuse: [] }
+    honour!(at, option, core::HeaderValueOption =>
+        honour [header append append_action keep_empty_value]
+        ignore []
+        refuse []
     );
     let at = at.field("header");
     let header = option.header.as_ref().ok_or_else(|| at.missing("a key and a value"))?;

@@ -95,7 +95,7 @@ impl Overrides {
         names.sort();
         let mut overrides = Vec::new();
         for name in names {
-            if let Some(parsed) = parse_override(&at.field(name), name, &map[name], false)? {
+            if let Some(parsed) = parse_override(&at.field(name), name, &map[name])? {
                 overrides.push((name.as_str().into(), parsed));
             }
         }
@@ -107,16 +107,20 @@ impl Overrides {
     }
 }
 
-fn parse_override(at: &At<'_>, name: &str, any: &Any, optional: bool) -> Result<Option<Override>, ConfigError> {
+fn parse_override(at: &At<'_>, name: &str, any: &Any) -> Result<Option<Override>, ConfigError> {
+    if !mesh_proto::any::is::<route::FilterConfig>(any) {
+        return parse_typed(at, name, any, false);
+    }
+    let wrapper: route::FilterConfig = parse::unpack(at, any)?;
+    match (&wrapper.config, wrapper.disabled) {
+        (_, true) => Ok(Some(Override::Disabled)),
+        (Some(inner), false) => parse_typed(&at.field("config"), name, inner, wrapper.is_optional),
+        (None, false) => Ok(Some(Override::Enabled)),
+    }
+}
+
+fn parse_typed(at: &At<'_>, name: &str, any: &Any, optional: bool) -> Result<Option<Override>, ConfigError> {
     match mesh_proto::any::message_name(&any.type_url) {
-        "envoy.config.route.v3.FilterConfig" => {
-            let config: route::FilterConfig = parse::unpack(at, any)?;
-            match (&config.config, config.disabled) {
-                (_, true) => Ok(Some(Override::Disabled)),
-                (Some(inner), false) => parse_override(at, name, inner, config.is_optional),
-                (None, false) => Ok(Some(Override::Enabled)),
-            }
-        }
         "envoy.extensions.filters.http.cors.v3.CorsPolicy" => {
             Ok(Some(Override::Cors(CorsPolicy::parse(at, &parse::unpack(at, any)?)?)))
         }

@@ -29,23 +29,26 @@
 //! ```
 //! Per request:
 //! ```text
-//! hcm.prepare(&mut parts, &Downstream{..}, rng)     normalises path, host and forwarding headers, once
-//! let table = hcm.routes.load()
+//! hcm.prepare(&mut parts, &Downstream{..}, rng)     normalises path, host and forwarding headers, once; or a reply
+//! let table = hcm.routes.load()                     None: 404, flag NR
 //! match_route(&table, &RequestView::of(&parts), random) -> Matched or NoRoute (404, flag NR)
-//! hcm.on_request(&matched, &parts, rng)             what the HTTP filters want: delay, reply
-//! matched.action()                                  Forward | Redirect | Direct
+//! hcm.on_request(&matched, &parts, rng)             what the HTTP filters want: delay (flag DI), reply
+//! matched.action()                                  Forward | Redirect (matched.location) | Direct | NonForwarding
+//! matched.timeouts(&parts.headers, internal)        route, per-try, idle, stream
+//! RetryState::new(policy, &parts.headers, internal) None: never retry
+//! clusters.get(matched.cluster(&parts.headers)?)    None: forward.cluster_not_found, flag NC
 //! matched.mutate_request(&mut parts, &facts)        headers, host and path rewrite
-//! matched.timeouts(&parts.headers)                  route, per-try, idle, stream
-//! clusters.get(matched.cluster(&parts.headers)?)    None: 503, flag NC
-//! let permit = cluster.admit_request(priority)?     circuit breaker; Err: 503, flag UO
-//! cluster.pick_endpoint(&PickContext{..}, rng)      -> Arc<Host> or PickError (503, flag UH)
+//! let permit = cluster.admit(Resource::Requests, priority)?   RAII; Err: 503, flag UO
+//! cluster.pick_endpoint(&PickContext{..}, rng)      -> Arc<Host> or PickError (503, flag UH or DO)
+//! if matched.auto_host_rewrite() { route::set_authority(&mut parts, hostname) }
 //! let flight = host.begin_request()                 RAII: least request and admin count it
-//! matched.mutate_response(&mut headers, &facts)     hcm.on_response(..)
+//! hcm.on_response(&matched, &request, &mut headers); matched.mutate_response(&mut headers, &facts)
 //! ```
-//! Per attempt that ended: `cluster.observe(&host, &Outcome, now)`; then
-//! `RetryState::new(policy, &headers)`, `state.should_retry(&outcome)` and `state.backoff(rng)`. Per completion:
-//! each `log` of `hcm.access_log`: `if log.wants(&facts, random) { log.write(&facts, &mut line) }`. Every second or
-//! so `cluster.tick(now, rng)` for each cluster (un-ejection, success-rate ejection).
+//! Per attempt that ended: `cluster.observe(&host, outcome, now, rng)`; then `state.should_retry(&result)`, a permit
+//! for [`Resource::Retries`](balance::Resource::Retries), and `state.rate_limited_backoff(..)` or else
+//! `state.backoff(rng)`. Per completion, for each `log` of `hcm.access_log`:
+//! `if log.wants(&facts, random) { log.write(&facts, &mut line) }`. About every second `cluster.tick(now, rng)` for
+//! each cluster (un-ejection, success-rate ejection, forgotten original destinations).
 //!
 //! [`explain`] runs the very same verbs on a synthetic request.
 //!

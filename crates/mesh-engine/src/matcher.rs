@@ -355,7 +355,11 @@ pub(crate) fn substitution(
 
 fn regex(at: &At<'_>, proto: &types::RegexMatcher, wrap: impl Fn(&str) -> String) -> Result<Regex, ConfigError> {
     // The engine type (google_re2) only carries deprecated limits.
-    honour!(at, proto, types::RegexMatcher { honour: [regex], ignore: [engine_type], refuse: [] });
+    honour!(at, proto, types::RegexMatcher =>
+        honour [regex]
+        ignore [engine_type]
+        refuse []
+    );
     non_empty(at, "regex", &proto.regex)?;
     // Compiled bare first, so that a broken expression is reported as it was written.
     Regex::new(&proto.regex)

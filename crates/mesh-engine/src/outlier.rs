@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use mesh_proto::envoy::config::cluster::v3 as xds;
-use mesh_proto::google::protobuf::UInt32Value;
 
 use crate::error::{At, ConfigError};
 use crate::parse::{self, honour};
@@ -112,96 +111,69 @@ pub enum Reason {
 
 /// Reads an outlier detection.
 pub(crate) fn parse(at: &At<'_>, proto: &xds::OutlierDetection) -> Result<OutlierConfig, ConfigError> {
-    honour!(
-        at,
-        proto,
-        xds::OutlierDetection {
-            honour: [
-                consecutive_5xx,
-                interval,
-                base_ejection_time,
-                max_ejection_percent,
-                enforcing_consecutive_5xx,
-                enforcing_success_rate,
-                success_rate_minimum_hosts,
-                success_rate_request_volume,
-                success_rate_stdev_factor,
-                consecutive_gateway_failure,
-                enforcing_consecutive_gateway_failure,
-                split_external_local_origin_errors,
-                consecutive_local_origin_failure,
-                enforcing_consecutive_local_origin_failure,
-                enforcing_local_origin_success_rate,
-                failure_percentage_threshold,
-                enforcing_failure_percentage,
-                enforcing_failure_percentage_local_origin,
-                failure_percentage_minimum_hosts,
-                failure_percentage_request_volume,
-                max_ejection_time,
-                max_ejection_time_jitter,
-                always_eject_one_host,
-            ],
-            // Of no effect without active health checks, and those are refused.
-            ignore: [successful_active_health_check_uneject_host],
-            refuse: [monitors, detect_degraded_hosts],
-        }
+    honour!(at, proto, xds::OutlierDetection =>
+        honour [
+            consecutive_5xx interval base_ejection_time max_ejection_percent enforcing_consecutive_5xx
+            enforcing_success_rate success_rate_minimum_hosts success_rate_request_volume success_rate_stdev_factor
+            consecutive_gateway_failure enforcing_consecutive_gateway_failure split_external_local_origin_errors
+            consecutive_local_origin_failure enforcing_consecutive_local_origin_failure
+            enforcing_local_origin_success_rate failure_percentage_threshold enforcing_failure_percentage
+            enforcing_failure_percentage_local_origin failure_percentage_minimum_hosts
+            failure_percentage_request_volume max_ejection_time max_ejection_time_jitter always_eject_one_host
+        ]
+        // Of no effect without active health checks, and those are refused.
+        ignore [successful_active_health_check_uneject_host]
+        refuse [monitors detect_degraded_hosts]
     );
-    let percent =
-        |field: &str, value: &Option<UInt32Value>, default| parse::percent_u32(at, field, value.as_ref(), default);
-    let number = |value: &Option<UInt32Value>, default| parse::u32_or(value.as_ref(), default);
-    let base_ejection_time =
-        parse::positive_duration(at, "base_ejection_time", proto.base_ejection_time.as_ref())?.unwrap_or(BASE_DEFAULT);
-    let max_ejection_time = parse::positive_duration(at, "max_ejection_time", proto.max_ejection_time.as_ref())?;
-    let max_ejection_time = max_ejection_time.unwrap_or(MAX_DEFAULT.max(base_ejection_time));
-    if max_ejection_time < base_ejection_time {
-        return Err(at.rule("outlier detector's max_ejection_time cannot be smaller than base_ejection_time"));
+    macro_rules! percent {
+        ($field:ident, $default:expr) => {
+            parse::percent_u32(at, stringify!($field), proto.$field.as_ref(), $default)?
+        };
     }
+    macro_rules! number {
+        ($field:ident, $default:expr) => {
+            parse::u32_or(proto.$field.as_ref(), $default)
+        };
+    }
+    let (base_ejection_time, max_ejection_time) = ejection_times(at, proto)?;
+    let jitter = parse::duration(at, "max_ejection_time_jitter", proto.max_ejection_time_jitter.as_ref())?;
     Ok(OutlierConfig {
-        consecutive_5xx: number(&proto.consecutive_5xx, 5),
-        enforcing_consecutive_5xx: percent("enforcing_consecutive_5xx", &proto.enforcing_consecutive_5xx, 100)?,
-        consecutive_gateway_failure: number(&proto.consecutive_gateway_failure, 5),
-        enforcing_consecutive_gateway_failure: percent(
-            "enforcing_consecutive_gateway_failure",
-            &proto.enforcing_consecutive_gateway_failure,
-            0,
-        )?,
+        consecutive_5xx: number!(consecutive_5xx, 5),
+        enforcing_consecutive_5xx: percent!(enforcing_consecutive_5xx, 100),
+        consecutive_gateway_failure: number!(consecutive_gateway_failure, 5),
+        enforcing_consecutive_gateway_failure: percent!(enforcing_consecutive_gateway_failure, 0),
         split_external_local_origin_errors: proto.split_external_local_origin_errors,
-        consecutive_local_origin_failure: number(&proto.consecutive_local_origin_failure, 5),
-        enforcing_consecutive_local_origin_failure: percent(
-            "enforcing_consecutive_local_origin_failure",
-            &proto.enforcing_consecutive_local_origin_failure,
-            100,
-        )?,
+        consecutive_local_origin_failure: number!(consecutive_local_origin_failure, 5),
+        enforcing_consecutive_local_origin_failure: percent!(enforcing_consecutive_local_origin_failure, 100),
         interval: parse::positive_duration(at, "interval", proto.interval.as_ref())?.unwrap_or(INTERVAL_DEFAULT),
         base_ejection_time,
         max_ejection_time,
-        max_ejection_time_jitter: parse::duration(
-            at,
-            "max_ejection_time_jitter",
-            proto.max_ejection_time_jitter.as_ref(),
-        )?
-        .unwrap_or_default(),
-        max_ejection_percent: percent("max_ejection_percent", &proto.max_ejection_percent, 10)?,
+        max_ejection_time_jitter: jitter.unwrap_or_default(),
+        max_ejection_percent: percent!(max_ejection_percent, 10),
         always_eject_one_host: parse::bool_or(proto.always_eject_one_host.as_ref(), false),
-        enforcing_success_rate: percent("enforcing_success_rate", &proto.enforcing_success_rate, 100)?,
-        enforcing_local_origin_success_rate: percent(
-            "enforcing_local_origin_success_rate",
-            &proto.enforcing_local_origin_success_rate,
-            100,
-        )?,
-        success_rate_minimum_hosts: number(&proto.success_rate_minimum_hosts, 5),
-        success_rate_request_volume: number(&proto.success_rate_request_volume, 100),
-        success_rate_stdev_factor: number(&proto.success_rate_stdev_factor, 1900),
-        failure_percentage_threshold: percent("failure_percentage_threshold", &proto.failure_percentage_threshold, 85)?,
-        enforcing_failure_percentage: percent("enforcing_failure_percentage", &proto.enforcing_failure_percentage, 0)?,
-        enforcing_failure_percentage_local_origin: percent(
-            "enforcing_failure_percentage_local_origin",
-            &proto.enforcing_failure_percentage_local_origin,
-            0,
-        )?,
-        failure_percentage_minimum_hosts: number(&proto.failure_percentage_minimum_hosts, 5),
-        failure_percentage_request_volume: number(&proto.failure_percentage_request_volume, 50),
+        enforcing_success_rate: percent!(enforcing_success_rate, 100),
+        enforcing_local_origin_success_rate: percent!(enforcing_local_origin_success_rate, 100),
+        success_rate_minimum_hosts: number!(success_rate_minimum_hosts, 5),
+        success_rate_request_volume: number!(success_rate_request_volume, 100),
+        success_rate_stdev_factor: number!(success_rate_stdev_factor, 1900),
+        failure_percentage_threshold: percent!(failure_percentage_threshold, 85),
+        enforcing_failure_percentage: percent!(enforcing_failure_percentage, 0),
+        enforcing_failure_percentage_local_origin: percent!(enforcing_failure_percentage_local_origin, 0),
+        failure_percentage_minimum_hosts: number!(failure_percentage_minimum_hosts, 5),
+        failure_percentage_request_volume: number!(failure_percentage_request_volume, 50),
     })
+}
+
+/// First and longest ejection time.
+fn ejection_times(at: &At<'_>, proto: &xds::OutlierDetection) -> Result<(Duration, Duration), ConfigError> {
+    let base = parse::positive_duration(at, "base_ejection_time", proto.base_ejection_time.as_ref())?;
+    let base = base.unwrap_or(BASE_DEFAULT);
+    let max = parse::positive_duration(at, "max_ejection_time", proto.max_ejection_time.as_ref())?;
+    let max = max.unwrap_or(MAX_DEFAULT.max(base));
+    if max < base {
+        return Err(at.rule("outlier detector's max_ejection_time cannot be smaller than base_ejection_time"));
+    }
+    Ok((base, max))
 }
 
 const INTERVAL_DEFAULT: Duration = Duration::from_secs(10);

@@ -18,7 +18,7 @@ use crate::error::{At, ConfigError, Problem};
 /// `ignore` is for fields that Envoy itself ignores here, or that change
 /// nothing a client or a server could observe.
 macro_rules! honour {
-    ($at:expr, $msg:expr, $ty:path { honour: [$($honoured:ident),* $(,)?], ignore: [$($ignored:ident),* $(,)?], refuse: [$($refused:ident),* $(,)?] $(,)? }) => {{
+    ($at:expr, $msg:expr, $ty:path => honour [$($honoured:ident)*] ignore [$($ignored:ident)*] refuse [$($refused:ident)*]) => {{
         let $ty { $($honoured: _,)* $($ignored: _,)* $($refused,)* } = $msg;
         let _ = $at;
         $( $crate::parse::refuse_if_set($at, stringify!($refused), $refused)?; )*
@@ -129,14 +129,10 @@ pub(crate) fn tcp_address<'a>(
         None => return Err(at.missing("a socket_address")),
     };
     let at = at.field("socket_address");
-    honour!(
-        &at,
-        socket,
-        core::SocketAddress {
-            honour: [protocol, address, port_specifier],
-            ignore: [ipv4_compat],
-            refuse: [resolver_name, network_namespace_filepath],
-        }
+    honour!(&at, socket, core::SocketAddress =>
+        honour [protocol address port_specifier]
+        ignore [ipv4_compat]
+        refuse [resolver_name network_namespace_filepath]
     );
     if socket.protocol != 0 {
         return Err(at.field("protocol").unsupported_value("UDP", "TCP"));
@@ -222,15 +218,11 @@ pub(crate) fn transport_socket(at: &At<'_>, proto: Option<&core::TransportSocket
 /// A configuration source: the aggregated stream.
 pub(crate) fn ads_source(at: &At<'_>, proto: &core::ConfigSource) -> Result<(), ConfigError> {
     use core::config_source::ConfigSourceSpecifier as S;
-    honour!(
-        at,
-        proto,
-        core::ConfigSource {
-            // The proxy decides how long it waits for a resource.
-            honour: [config_source_specifier, resource_api_version],
-            ignore: [initial_fetch_timeout, authorities],
-            refuse: [],
-        }
+    honour!(at, proto, core::ConfigSource =>
+        // The proxy decides how long it waits for a resource.
+        honour [config_source_specifier resource_api_version]
+        ignore [initial_fetch_timeout authorities]
+        refuse []
     );
     if proto.resource_api_version == core::ApiVersion::V2 as i32 {
         return Err(at.field("resource_api_version").unsupported_value("V2", "V3"));

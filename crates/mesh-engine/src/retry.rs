@@ -323,26 +323,14 @@ impl RetryState {
 impl RetryPolicy {
     /// Reads a policy.
     pub(crate) fn parse(at: &At<'_>, proto: &xds::RetryPolicy) -> Result<Self, ConfigError> {
-        honour!(
-            at,
-            proto,
-            xds::RetryPolicy {
-                honour: [
-                    retry_on,
-                    num_retries,
-                    per_try_timeout,
-                    per_try_idle_timeout,
-                    retry_host_predicate,
-                    host_selection_retry_max_attempts,
-                    retriable_status_codes,
-                    retry_back_off,
-                    rate_limited_retry_back_off,
-                    retriable_headers,
-                    retriable_request_headers,
-                ],
-                ignore: [],
-                refuse: [retry_priority, retry_options_predicates, refresh_cluster_on_retry],
-            }
+        honour!(at, proto, xds::RetryPolicy =>
+            honour [
+                retry_on num_retries per_try_timeout per_try_idle_timeout retry_host_predicate
+                host_selection_retry_max_attempts retriable_status_codes retry_back_off rate_limited_retry_back_off
+                retriable_headers retriable_request_headers
+            ]
+            ignore []
+            refuse [retry_priority retry_options_predicates refresh_cluster_on_retry]
         );
         let (base_interval, max_interval) = backoff(&at.field("retry_back_off"), proto.retry_back_off.as_ref())?;
         let matchers = |field: &str, list: &[xds::HeaderMatcher]| -> Result<Vec<HeaderMatcher>, ConfigError> {

@@ -35,38 +35,19 @@ pub struct TcpProxy {
 impl TcpProxy {
     /// Reads a TCP proxy.
     pub(crate) fn parse(at: &At<'_>, proto: &xds::TcpProxy) -> Result<Self, ConfigError> {
-        honour!(
-            at,
-            proto,
-            xds::TcpProxy {
-                honour: [
-                    stat_prefix,
-                    idle_timeout,
-                    access_log,
-                    max_connect_attempts,
-                    hash_policy,
-                    max_downstream_connection_duration,
-                    access_log_flush_interval,
-                    flush_access_log_on_connected,
-                    access_log_options,
-                    cluster_specifier,
-                ],
-                // Only subset load balancing looks at it, and clusters that ask for that are refused.
-                ignore: [metadata_match],
-                refuse: [
-                    on_demand,
-                    downstream_idle_timeout,
-                    upstream_idle_timeout,
-                    backoff_options,
-                    tunneling_config,
-                    max_downstream_connection_duration_jitter_percentage,
-                    proxy_protocol_tlvs,
-                    proxy_protocol_tlv_merge_policy,
-                    upstream_connect_mode,
-                    max_early_data_bytes,
-                    check_drain_close,
-                ],
-            }
+        honour!(at, proto, xds::TcpProxy =>
+            honour [
+                stat_prefix idle_timeout access_log max_connect_attempts hash_policy
+                max_downstream_connection_duration access_log_flush_interval flush_access_log_on_connected
+                access_log_options cluster_specifier
+            ]
+            // Only subset load balancing looks at it, and clusters that ask for that are refused.
+            ignore [metadata_match]
+            refuse [
+                on_demand downstream_idle_timeout upstream_idle_timeout backoff_options tunneling_config
+                max_downstream_connection_duration_jitter_percentage proxy_protocol_tlvs
+                proxy_protocol_tlv_merge_policy upstream_connect_mode max_early_data_bytes check_drain_close
+            ]
         );
         parse::non_empty(at, "stat_prefix", &proto.stat_prefix)?;
         let idle = parse::duration(at, "idle_timeout", proto.idle_timeout.as_ref())?;

@@ -67,72 +67,30 @@ pub(super) fn cluster(proto: &xds::Cluster) -> Result<ClusterConfig, ConfigError
 }
 
 fn refuse_unsupported(at: &At<'_>, proto: &xds::Cluster) -> Result<(), ConfigError> {
-    honour!(
-        at,
-        proto,
-        xds::Cluster {
-            honour: [
-                name,
-                alt_stat_name,
-                eds_cluster_config,
-                connect_timeout,
-                per_connection_buffer_limit_bytes,
-                lb_policy,
-                load_assignment,
-                max_requests_per_connection,
-                circuit_breakers,
-                common_http_protocol_options,
-                http_protocol_options,
-                http2_protocol_options,
-                typed_extension_protocol_options,
-                dns_refresh_rate,
-                dns_jitter,
-                dns_failure_refresh_rate,
-                respect_dns_ttl,
-                dns_lookup_family,
-                outlier_detection,
-                cleanup_interval,
-                upstream_bind_config,
-                lb_subset_config,
-                common_lb_config,
-                transport_socket,
-                metadata,
-                protocol_selection,
-                upstream_connection_options,
-                load_balancing_policy,
-                connection_pool_per_downstream_connection,
-                cluster_discovery_type,
-                lb_config,
-            ],
-            ignore: [
-                // SNI and certificate names: of no use without TLS, and TLS is refused.
-                upstream_http_protocol_options,
-                // Of no effect without active health checks, and those are refused.
-                wait_for_warm_on_init,
-                close_connections_on_host_health_failure,
-                ignore_health_on_host_removal,
-                // More statistics only.
-                track_timeout_budgets,
-                track_cluster_stats,
-            ],
-            refuse: [
-                transport_socket_matches,
-                transport_socket_matcher,
-                stats_matcher,
-                per_connection_buffer_high_watermark_timeout,
-                health_checks,
-                dns_resolvers,
-                use_tcp_for_dns_lookups,
-                dns_resolution_config,
-                typed_dns_resolver_config,
-                filters,
-                lrs_server,
-                lrs_report_endpoint_metrics,
-                upstream_config,
-                preconnect_policy,
-                queuing_policies,
-            ],
-        }
+    honour!(at, proto, xds::Cluster =>
+        honour [
+            name alt_stat_name eds_cluster_config connect_timeout per_connection_buffer_limit_bytes lb_policy
+            load_assignment max_requests_per_connection circuit_breakers common_http_protocol_options
+            http_protocol_options http2_protocol_options typed_extension_protocol_options dns_refresh_rate dns_jitter
+            dns_failure_refresh_rate respect_dns_ttl dns_lookup_family outlier_detection cleanup_interval
+            upstream_bind_config lb_subset_config common_lb_config transport_socket metadata protocol_selection
+            upstream_connection_options load_balancing_policy connection_pool_per_downstream_connection
+            cluster_discovery_type lb_config
+        ]
+        ignore [
+            // SNI and certificate names: of no use without TLS, and TLS is refused.
+            upstream_http_protocol_options
+            // Of no effect without active health checks, and those are refused.
+            wait_for_warm_on_init close_connections_on_host_health_failure ignore_health_on_host_removal
+            // More statistics only.
+            track_timeout_budgets track_cluster_stats
+        ]
+        refuse [
+            transport_socket_matches transport_socket_matcher stats_matcher
+            per_connection_buffer_high_watermark_timeout health_checks dns_resolvers use_tcp_for_dns_lookups
+            dns_resolution_config typed_dns_resolver_config filters lrs_server lrs_report_endpoint_metrics
+            upstream_config preconnect_policy queuing_policies
+        ]
     );
     // A subset configuration without selectors is switched off in Envoy too.
     match &proto.lb_subset_config {
@@ -223,14 +181,10 @@ fn original_dst(at: &At<'_>, proto: &xds::Cluster) -> Result<OriginalDst, Config
         OriginalDst { cleanup_interval: cleanup.unwrap_or(CLEANUP_INTERVAL_DEFAULT), ..OriginalDst::default() };
     let Some(LbConfig::OriginalDstLbConfig(config)) = &proto.lb_config else { return Ok(parsed) };
     let at = at.field("original_dst_lb_config");
-    honour!(
-        &at,
-        config,
-        OriginalDstLbConfig {
-            honour: [use_http_header, http_header_name, upstream_port_override],
-            ignore: [],
-            refuse: [metadata_key],
-        }
+    honour!(&at, config, OriginalDstLbConfig =>
+        honour [use_http_header http_header_name upstream_port_override]
+        ignore []
+        refuse [metadata_key]
     );
     if config.use_http_header {
         let name = if config.http_header_name.is_empty() { ORIGINAL_DST_HEADER } else { &config.http_header_name };
@@ -325,35 +279,21 @@ fn http(at: &At<'_>, proto: &xds::Cluster) -> Result<(UpstreamHttp, Common), Con
 
 fn tcp_keepalive(at: &At<'_>, proto: &xds::Cluster) -> Result<Option<TcpKeepalive>, ConfigError> {
     let Some(options) = &proto.upstream_connection_options else { return Ok(None) };
-    honour!(
-        &at.field("upstream_connection_options"),
-        options,
-        xds::UpstreamConnectionOptions {
-            honour: [tcp_keepalive],
-            // For access logs that this proxy has no operator for.
-            ignore: [set_local_interface_name_on_upstream_connections],
-            refuse: [happy_eyeballs_config],
-        }
+    honour!(&at.field("upstream_connection_options"), options, xds::UpstreamConnectionOptions =>
+        honour [tcp_keepalive]
+        // For access logs that this proxy has no operator for.
+        ignore [set_local_interface_name_on_upstream_connections]
+        refuse [happy_eyeballs_config]
     );
     Ok(options.tcp_keepalive.as_ref().map(protocol::tcp_keepalive))
 }
 
 fn source_address(at: &At<'_>, proto: Option<&core::BindConfig>) -> Result<Option<std::net::SocketAddr>, ConfigError> {
     let Some(proto) = proto else { return Ok(None) };
-    honour!(
-        at,
-        proto,
-        core::BindConfig {
-            honour: [source_address],
-            ignore: [validate_network_namespaces],
-            refuse: [
-                freebind,
-                socket_options,
-                extra_source_addresses,
-                additional_source_addresses,
-                local_address_selector
-            ],
-        }
+    honour!(at, proto, core::BindConfig =>
+        honour [source_address]
+        ignore [validate_network_namespaces]
+        refuse [freebind socket_options extra_source_addresses additional_source_addresses local_address_selector]
     );
     let Some(socket) = &proto.source_address else { return Ok(None) };
     let address = core::Address { address: Some(core::address::Address::SocketAddress(socket.clone())) };

@@ -21,7 +21,7 @@ pub(super) struct Policy {
 pub(super) fn policy(at: &At<'_>, proto: &xds::Cluster) -> Result<Policy, ConfigError> {
     use xds::cluster::{LbConfig, LbPolicy as P};
     if let Some(policies) = &proto.load_balancing_policy {
-        return typed(&at.field("load_balancing_policy"), policies);
+        return typed(&at.field("load_balancing_policy"), policies, false);
     }
     let field = at.field("lb_policy");
     let policy = match P::try_from(proto.lb_policy) {
@@ -50,7 +50,7 @@ pub(super) fn policy(at: &At<'_>, proto: &xds::Cluster) -> Result<Policy, Config
 
 /// Reads the first policy of the list. Envoy takes the first it has; it has
 /// all of those that this proxy has, so a later one must not be taken instead.
-fn typed(at: &At<'_>, list: &xds::LoadBalancingPolicy) -> Result<Policy, ConfigError> {
+fn typed(at: &At<'_>, list: &xds::LoadBalancingPolicy, nested: bool) -> Result<Policy, ConfigError> {
     let first = list.policies.first().and_then(|p| p.typed_extension_config.as_ref());
     let extension = first.ok_or_else(|| at.field("policies").missing("at least one policy"))?;
     let at = at.index("policies", 0);
@@ -65,14 +65,10 @@ fn typed(at: &At<'_>, list: &xds::LoadBalancingPolicy) -> Result<Policy, ConfigE
         }
         Some("least_request.v3.LeastRequest") => {
             let proto: lb::least_request::v3::LeastRequest = parse::unpack(&at, any)?;
-            honour!(
-                &at,
-                &proto,
-                lb::least_request::v3::LeastRequest {
-                    honour: [choice_count, active_request_bias, locality_lb_config],
-                    ignore: [],
-                    refuse: [slow_start_config, enable_full_scan, selection_method],
-                }
+            honour!(&at, &proto, lb::least_request::v3::LeastRequest =>
+                honour [choice_count active_request_bias locality_lb_config]
+                ignore []
+                refuse [slow_start_config enable_full_scan selection_method]
             );
             let policy = least_request(&at, proto.choice_count, proto.active_request_bias.as_ref())?;
             (policy, proto.locality_lb_config)
@@ -85,7 +81,11 @@ fn typed(at: &At<'_>, list: &xds::LoadBalancingPolicy) -> Result<Policy, ConfigE
         Some("wrr_locality.v3.WrrLocality") => {
             let proto: lb::wrr_locality::v3::WrrLocality = parse::unpack(&at, any)?;
             let child = proto.endpoint_picking_policy.unwrap_or_default();
-            let inner = typed(&at.field("endpoint_picking_policy"), &child)?;
+            let at = at.field("endpoint_picking_policy");
+            if nested {
+                return Err(at.unsupported());
+            }
+            let inner = typed(&at, &child, true)?;
             return Ok(Policy { locality_weighted: true, ..inner });
         }
         _ => return Err(at.unsupported_value(name, "RoundRobin, LeastRequest, Random, ClusterProvided or WrrLocality")),
@@ -101,14 +101,10 @@ fn typed_locality(at: &At<'_>, proto: Option<lb::common::v3::LocalityLbConfig>) 
         Some(S::LocalityWeightedLbConfig(_)) => Ok((true, false)),
         Some(S::ZoneAwareLbConfig(zone)) => {
             // Without a local cluster Envoy, too, does no zone-aware routing.
-            honour!(
-                &at.field("zone_aware_lb_config"),
-                &zone,
-                ZoneAwareLbConfig {
-                    honour: [fail_traffic_on_panic],
-                    ignore: [routing_enabled, min_cluster_size, force_local_zone, locality_basis],
-                    refuse: [force_locality_direct_routing],
-                }
+            honour!(&at.field("zone_aware_lb_config"), &zone, ZoneAwareLbConfig =>
+                honour [fail_traffic_on_panic]
+                ignore [routing_enabled min_cluster_size force_local_zone locality_basis]
+                refuse [force_locality_direct_routing]
             );
             Ok((false, zone.fail_traffic_on_panic))
         }
@@ -147,21 +143,12 @@ pub(super) fn common_lb(
     use xds::cluster::CommonLbConfig;
     use xds::cluster::common_lb_config::LocalityConfigSpecifier as S;
     let Some(proto) = proto else { return Ok((PANIC_DEFAULT, false, false, false)) };
-    honour!(
-        at,
-        proto,
-        CommonLbConfig {
-            honour: [healthy_panic_threshold, close_connections_on_host_set_change, locality_config_specifier],
-            // How updates are batched; active health checks, consistent hashing and stateful sessions, which are refused
-            // where they are asked for.
-            ignore: [
-                update_merge_window,
-                ignore_new_hosts_until_first_hc,
-                consistent_hashing_lb_config,
-                override_host_status,
-            ],
-            refuse: [],
-        }
+    honour!(at, proto, CommonLbConfig =>
+        honour [healthy_panic_threshold close_connections_on_host_set_change locality_config_specifier]
+        // How updates are batched; active health checks, consistent hashing and stateful sessions, which are refused
+        // where they are asked for.
+        ignore [update_merge_window ignore_new_hosts_until_first_hc consistent_hashing_lb_config override_host_status]
+        refuse []
     );
     let threshold = proto.healthy_panic_threshold.as_ref().map_or(PANIC_DEFAULT, |p| p.value);
     if !(0.0..=100.0).contains(&threshold) {
@@ -198,32 +185,20 @@ pub(super) fn thresholds(at: &At<'_>, proto: Option<&xds::CircuitBreakers>) -> R
 
 fn threshold(at: &At<'_>, proto: &xds::circuit_breakers::Thresholds) -> Result<Thresholds, ConfigError> {
     use xds::circuit_breakers::thresholds::RetryBudget as Budget;
-    honour!(
-        at,
-        proto,
-        xds::circuit_breakers::Thresholds {
-            honour: [
-                priority,
-                max_connections,
-                max_pending_requests,
-                max_requests,
-                max_retries,
-                retry_budget,
-                track_remaining,
-            ],
-            ignore: [],
-            refuse: [max_connection_pools],
-        }
+    honour!(at, proto, xds::circuit_breakers::Thresholds =>
+        honour [priority max_connections max_pending_requests max_requests max_retries retry_budget track_remaining]
+        ignore []
+        refuse [max_connection_pools]
     );
     let default = Thresholds::default();
     let retry_budget = match &proto.retry_budget {
         None => None,
         Some(budget) => {
             let at = at.field("retry_budget");
-            honour!(
-                &at,
-                budget,
-                Budget { honour: [budget_percent, min_retry_concurrency], ignore: [], refuse: [budget_interval] }
+            honour!(&at, budget, Budget =>
+                honour [budget_percent min_retry_concurrency]
+                ignore []
+                refuse [budget_interval]
             );
             let percent = budget.budget_percent.as_ref().map_or(BUDGET_PERCENT_DEFAULT, |p| p.value);
             if !(0.0..=100.0).contains(&percent) {

@@ -24,21 +24,13 @@ pub(crate) struct Common {
 pub(crate) fn common(at: &At<'_>, proto: Option<&core::HttpProtocolOptions>) -> Result<Common, ConfigError> {
     let empty = core::HttpProtocolOptions::default();
     let proto = proto.unwrap_or(&empty);
-    honour!(
-        at,
-        proto,
-        core::HttpProtocolOptions {
-            honour: [
-                idle_timeout,
-                max_connection_duration,
-                max_headers_count,
-                max_stream_duration,
-                headers_with_underscores_action,
-                max_requests_per_connection,
-            ],
-            ignore: [],
-            refuse: [max_connection_duration_jitter, max_response_headers_kb],
-        }
+    honour!(at, proto, core::HttpProtocolOptions =>
+        honour [
+            idle_timeout max_connection_duration max_headers_count max_stream_duration headers_with_underscores_action
+            max_requests_per_connection
+        ]
+        ignore []
+        refuse [max_connection_duration_jitter max_response_headers_kb]
     );
     let idle = parse::duration(at, "idle_timeout", proto.idle_timeout.as_ref())?;
     let max_headers_count = parse::u32_or(proto.max_headers_count.as_ref(), HEADERS_COUNT_DEFAULT);
@@ -61,16 +53,12 @@ pub(crate) fn common(at: &At<'_>, proto: Option<&core::HttpProtocolOptions>) -> 
 pub(crate) fn http1(at: &At<'_>, proto: Option<&core::Http1ProtocolOptions>) -> Result<Http1Options, ConfigError> {
     use core::http1_protocol_options::header_key_format::HeaderFormat;
     let Some(proto) = proto else { return Ok(Http1Options::default()) };
-    honour!(
-        at,
-        proto,
-        core::Http1ProtocolOptions {
-            honour: [allow_absolute_url, accept_http_10, default_host_for_http_10, header_key_format, enable_trailers],
-            // Which parser Envoy uses; how far an invalid message reaches (here always the connection);
-            // methods outside the standard always pass here.
-            ignore: [use_balsa_parser, override_stream_error_on_invalid_http_message, allow_custom_methods],
-            refuse: [allow_chunked_length, send_fully_qualified_url, ignore_http_11_upgrade],
-        }
+    honour!(at, proto, core::Http1ProtocolOptions =>
+        honour [allow_absolute_url accept_http_10 default_host_for_http_10 header_key_format enable_trailers]
+        // Which parser Envoy uses; how far an invalid message reaches (here always the connection);
+        // methods outside the standard always pass here.
+        ignore [use_balsa_parser override_stream_error_on_invalid_http_message allow_custom_methods]
+        refuse [allow_chunked_length send_fully_qualified_url ignore_http_11_upgrade]
     );
     let (mut proper_case, mut preserve_case) = (false, false);
     match proto.header_key_format.as_ref().and_then(|f| f.header_format.as_ref()) {
@@ -99,40 +87,22 @@ pub(crate) fn http1(at: &At<'_>, proto: Option<&core::Http1ProtocolOptions>) -> 
 /// Reads HTTP/2 options.
 pub(crate) fn http2(at: &At<'_>, proto: Option<&core::Http2ProtocolOptions>) -> Result<Http2Options, ConfigError> {
     let Some(proto) = proto else { return Ok(Http2Options::default()) };
-    honour!(
-        at,
-        proto,
-        core::Http2ProtocolOptions {
-            honour: [
-                hpack_table_size,
-                max_concurrent_streams,
-                initial_stream_window_size,
-                initial_connection_window_size,
-                allow_connect,
-                connection_keepalive,
-            ],
-            // Which codec Envoy uses, and how far an invalid message reaches (here always the stream).
-            ignore: [
-                use_oghttp2_codec,
-                stream_error_on_invalid_http_messaging,
-                override_stream_error_on_invalid_http_message,
-                max_metadata_size,
-            ],
-            refuse: [
-                allow_metadata,
-                max_outbound_frames,
-                max_outbound_control_frames,
-                max_consecutive_inbound_frames_with_empty_payload,
-                max_inbound_priority_frames_per_stream,
-                max_inbound_window_update_frames_per_data_frame_sent,
-                custom_settings_parameters,
-                enable_huffman_encoding,
-                max_header_field_size_kb,
-                disallow_obs_text,
-                stream_reset_burst,
-                stream_reset_rate,
-            ],
-        }
+    honour!(at, proto, core::Http2ProtocolOptions =>
+        honour [
+            hpack_table_size max_concurrent_streams initial_stream_window_size initial_connection_window_size
+            allow_connect connection_keepalive
+        ]
+        // Which codec Envoy uses, and how far an invalid message reaches (here always the stream).
+        ignore [
+            use_oghttp2_codec stream_error_on_invalid_http_messaging override_stream_error_on_invalid_http_message
+            max_metadata_size
+        ]
+        refuse [
+            allow_metadata max_outbound_frames max_outbound_control_frames
+            max_consecutive_inbound_frames_with_empty_payload max_inbound_priority_frames_per_stream
+            max_inbound_window_update_frames_per_data_frame_sent custom_settings_parameters enable_huffman_encoding
+            max_header_field_size_kb disallow_obs_text stream_reset_burst stream_reset_rate
+        ]
     );
     let default = Http2Options::default();
     let bounded = |field: &str, value: Option<u32>, min: u32, default: u32| match value {
@@ -171,15 +141,11 @@ fn keepalive(
     proto: Option<&core::KeepaliveSettings>,
 ) -> Result<Option<(Duration, Duration)>, ConfigError> {
     let Some(proto) = proto else { return Ok(None) };
-    honour!(
-        at,
-        proto,
-        core::KeepaliveSettings {
-            // The jitter only spreads pings that would coincide.
-            honour: [interval, timeout],
-            ignore: [interval_jitter],
-            refuse: [connection_idle_interval],
-        }
+    honour!(at, proto, core::KeepaliveSettings =>
+        // The jitter only spreads pings that would coincide.
+        honour [interval timeout]
+        ignore [interval_jitter]
+        refuse [connection_idle_interval]
     );
     let interval = parse::positive_duration(at, "interval", proto.interval.as_ref())?;
     let timeout = parse::positive_duration(at, "timeout", proto.timeout.as_ref())?
@@ -194,15 +160,11 @@ pub(crate) fn upstream(
 ) -> Result<(UpstreamHttp, Common), ConfigError> {
     use upstreams::http_protocol_options::UpstreamProtocolOptions as O;
     use upstreams::http_protocol_options::explicit_http_config::ProtocolConfig as P;
-    honour!(
-        at,
-        proto,
-        upstreams::HttpProtocolOptions {
-            honour: [common_http_protocol_options, upstream_protocol_options, http_filters],
-            // SNI and certificate names: of no use without TLS, and TLS is refused.
-            ignore: [upstream_http_protocol_options],
-            refuse: [header_validation_config, outlier_detection, request_mirror_policies, hash_policy, retry_policy],
-        }
+    honour!(at, proto, upstreams::HttpProtocolOptions =>
+        honour [common_http_protocol_options upstream_protocol_options http_filters]
+        // SNI and certificate names: of no use without TLS, and TLS is refused.
+        ignore [upstream_http_protocol_options]
+        refuse [header_validation_config outlier_detection request_mirror_policies hash_policy retry_policy]
     );
     for (i, filter) in proto.http_filters.iter().enumerate() {
         if filter.name != UPSTREAM_CODEC {

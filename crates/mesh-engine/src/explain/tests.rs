@@ -20,8 +20,8 @@ fn origin(kind: &str) -> String {
     ORIGIN.replace("KIND", kind)
 }
 
-/// A sidecar as the control plane makes it, in small.
-fn sidecar() -> RuntimeConfig {
+/// What a sidecar gets from the control plane, in small.
+fn resources() -> Vec<(&'static str, Vec<u8>)> {
     let tcp = "{name: t, typed_config: {'@type': type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy, stat_prefix: s, cluster: PassthroughCluster}}";
     let virtual_outbound = format!(
         "{{name: virtualOutbound, use_original_dst: true, address: {{socket_address: {{address: 0.0.0.0, port_value: 15001}}}}, filter_chains: [{{name: catchall, filters: [{tcp}]}}]}}"
@@ -52,7 +52,7 @@ fn sidecar() -> RuntimeConfig {
         host(2, "HEALTHY", 3),
         host(3, "UNHEALTHY", 1)
     );
-    let bodies = [
+    vec![
         (types::LISTENER, encode::<ListenerProto>(&virtual_outbound)),
         (types::LISTENER, encode::<ListenerProto>(&http)),
         (types::ROUTE, encode::<RouteConfiguration>(&route)),
@@ -63,13 +63,21 @@ fn sidecar() -> RuntimeConfig {
             encode::<ClusterProto>("{name: PassthroughCluster, type: ORIGINAL_DST, lb_policy: CLUSTER_PROVIDED}"),
         ),
         (types::ENDPOINT, encode::<ClusterLoadAssignment>(&eds)),
-    ];
+    ]
+}
+
+fn sidecar() -> RuntimeConfig {
+    let bodies = resources();
     let (config, errors) = RuntimeConfig::from_resources(bodies.iter().map(|(t, b)| (*t, b.as_slice())));
     assert!(errors.is_empty(), "{errors:?}");
     config
 }
 
 fn ask(authority: &str, path: &str, port: u16) -> Explanation {
+    explain(&sidecar(), &question(authority, path, port))
+}
+
+fn question(authority: &str, path: &str, port: u16) -> Question {
     let request = Request {
         http2: true,
         method: Method::POST,
@@ -77,13 +85,36 @@ fn ask(authority: &str, path: &str, port: u16) -> Explanation {
         path: path.into(),
         headers: HeaderMap::new(),
     };
-    let question = Question {
+    Question {
         source: "10.9.9.9:40000".parse().unwrap(),
         destination: SocketAddr::from(([10, 1, 1, 1], port)),
         captured_by: Some("0.0.0.0:15001".parse().unwrap()),
         traffic: Traffic::Http(Box::new(request)),
-    };
-    explain(&sidecar(), &question)
+    }
+}
+
+mod no_damage_panics {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(400))]
+
+        #[test]
+        fn resources_with_flipped_bytes_are_refused_or_run(damage in proptest::collection::vec((any::<usize>(), any::<usize>(), any::<u8>()), 1..6)) {
+            let mut bodies = resources();
+            for (which, at, byte) in damage {
+                let count = bodies.len();
+                let body = &mut bodies[which % count].1;
+                let length = body.len();
+                body[at % length] = byte;
+            }
+            let (config, _) = RuntimeConfig::from_resources(bodies.iter().map(|(t, b)| (*t, b.as_slice())));
+            for path in ["/", "/old", "/canary?x=%2", "/a/../%2e"] {
+                let _ = explain(&config, &question("backend:8000", path, 8000));
+            }
+        }
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use http::header::HeaderValue;
 use mesh_proto::envoy::config::core::v3 as core;
 use mesh_proto::envoy::extensions::filters::http::router::v3::Router;
 use mesh_proto::envoy::extensions::filters::network::http_connection_manager::v3 as xds;
-use mesh_proto::google::protobuf::Any;
+use mesh_proto::google::protobuf::{self as pb, Any};
 
 use super::path::EscapedSlashes;
 use super::prepare::{Rules, StripPort};
@@ -32,13 +32,7 @@ pub(super) fn connection_manager(
     let common =
         protocol::common(&at.field("common_http_protocol_options"), proto.common_http_protocol_options.as_ref())?;
     let chain = filters(at, &proto.http_filters)?;
-    let max_request_headers_kb = parse::u32_or(proto.max_request_headers_kb.as_ref(), REQUEST_HEADERS_KB_DEFAULT);
-    if !(1..=REQUEST_HEADERS_KB_MAX).contains(&max_request_headers_kb) {
-        return Err(at.field("max_request_headers_kb").invalid(max_request_headers_kb, "1 to 8192"));
-    }
-    let duration = |field: &str, value: &Option<mesh_proto::google::protobuf::Duration>| {
-        parse::duration(at, field, value.as_ref())
-    };
+    let duration = |field: &str, value: &Option<pb::Duration>| parse::duration(at, field, value.as_ref());
     let idle = duration("stream_idle_timeout", &proto.stream_idle_timeout)?;
     let options = proto.access_log_options.unwrap_or_default();
     parse::refuse_if_set(
@@ -47,10 +41,6 @@ pub(super) fn connection_manager(
         &options.flush_log_on_tunnel_successfully_established,
     )?;
     let flush = options.access_log_flush_interval.as_ref().or(proto.access_log_flush_interval.as_ref());
-    let text = |field: &str, text: &str| -> Result<Option<HeaderValue>, ConfigError> {
-        let value = HeaderValue::from_str(text).map_err(|_| at.field(field).invalid(text, "a valid header value"))?;
-        Ok(Some(value).filter(|v| !v.is_empty()))
-    };
     Ok(HttpConnectionManager {
         stat_prefix: proto.stat_prefix.as_str().into(),
         codec: codec(at, proto.codec_type)?,
@@ -66,14 +56,11 @@ pub(super) fn connection_manager(
         max_stream_duration: common.max_stream_duration,
         max_requests_per_connection: common.max_requests_per_connection,
         max_headers_count: common.max_headers_count,
-        max_request_headers_kb,
+        max_request_headers_kb: max_request_headers_kb(at, proto.max_request_headers_kb)?,
         underscores: underscores(at, common.underscores)?,
         stream_idle_timeout: parse::zero_disables(idle, Some(STREAM_IDLE_TIMEOUT_DEFAULT)),
-        request_timeout: parse::zero_disables(duration("request_timeout", &proto.request_timeout)?, None),
-        request_headers_timeout: parse::zero_disables(
-            duration("request_headers_timeout", &proto.request_headers_timeout)?,
-            None,
-        ),
+        request_timeout: optional(at, "request_timeout", &proto.request_timeout)?,
+        request_headers_timeout: optional(at, "request_headers_timeout", &proto.request_headers_timeout)?,
         drain_timeout: duration("drain_timeout", &proto.drain_timeout)?.unwrap_or(DRAIN_TIMEOUT_DEFAULT),
         delayed_close_timeout: duration("delayed_close_timeout", &proto.delayed_close_timeout)?
             .unwrap_or(DELAYED_CLOSE_TIMEOUT_DEFAULT),
@@ -81,9 +68,9 @@ pub(super) fn connection_manager(
         flush_access_log_on_new_request: proto.flush_access_log_on_new_request
             || options.flush_access_log_on_new_request,
         access_log_flush_interval: parse::positive_duration(at, "access_log_flush_interval", flush)?,
-        server_name: text("server_name", &proto.server_name)?.unwrap_or(HeaderValue::from_static("envoy")),
+        server_name: header_value(at, "server_name", &proto.server_name)?.unwrap_or(HeaderValue::from_static("envoy")),
         server_header: server_header(at, proto.server_header_transformation)?,
-        via: text("via", &proto.via)?,
+        via: header_value(at, "via", &proto.via)?,
         proxy_100_continue: proto.proxy_100_continue,
         upgrades: upgrades(at, &proto.upgrade_configs)?,
         stream_error_on_invalid_http_message: bool_or(proto.stream_error_on_invalid_http_message.as_ref(), false),
@@ -92,79 +79,51 @@ pub(super) fn connection_manager(
     })
 }
 
+/// A duration; zero means none.
+fn optional(at: &At<'_>, field: &str, value: &Option<pb::Duration>) -> Result<Option<Duration>, ConfigError> {
+    Ok(parse::zero_disables(parse::duration(at, field, value.as_ref())?, None))
+}
+
+fn max_request_headers_kb(at: &At<'_>, value: Option<pb::UInt32Value>) -> Result<u32, ConfigError> {
+    match parse::u32_or(value.as_ref(), REQUEST_HEADERS_KB_DEFAULT) {
+        kb @ 1..=REQUEST_HEADERS_KB_MAX => Ok(kb),
+        other => Err(at.field("max_request_headers_kb").invalid(other, "1 to 8192")),
+    }
+}
+
+fn header_value(at: &At<'_>, field: &str, text: &str) -> Result<Option<HeaderValue>, ConfigError> {
+    let value = HeaderValue::from_str(text).map_err(|_| at.field(field).invalid(text, "a valid header value"))?;
+    Ok(Some(value).filter(|v| !v.is_empty()))
+}
+
 fn refuse_unsupported(at: &At<'_>, proto: &Proto) -> Result<(), ConfigError> {
-    honour!(
-        at,
-        proto,
-        xds::HttpConnectionManager {
-            honour: [
-                codec_type,
-                stat_prefix,
-                http_filters,
-                common_http_protocol_options,
-                http_protocol_options,
-                http2_protocol_options,
-                server_name,
-                server_header_transformation,
-                max_request_headers_kb,
-                stream_idle_timeout,
-                request_timeout,
-                request_headers_timeout,
-                drain_timeout,
-                delayed_close_timeout,
-                access_log,
-                access_log_flush_interval,
-                flush_access_log_on_new_request,
-                access_log_options,
-                use_remote_address,
-                xff_num_trusted_hops,
-                internal_address_config,
-                skip_xff_append,
-                via,
-                generate_request_id,
-                preserve_external_request_id,
-                always_set_request_id_in_response,
-                forward_client_cert_details,
-                proxy_100_continue,
-                upgrade_configs,
-                normalize_path,
-                merge_slashes,
-                path_with_escaped_slashes_action,
-                request_id_extension,
-                strip_matching_host_port,
-                stream_error_on_invalid_http_message,
-                strip_trailing_host_dot,
-                append_x_forwarded_port,
-                route_specifier,
-                strip_port_mode,
-                tracing,
-            ],
-            ignore: [
-                // Only for connections that are mutual TLS, and TLS is refused.
-                set_current_client_cert_details,
-                // About the PROXY protocol, and its listener filter is refused.
-                add_proxy_protocol_connection_state,
-                // What this proxy does in any case.
-                http1_safe_max_connection_duration,
-            ],
-            refuse: [
-                add_user_agent,
-                http3_protocol_options,
-                scheme_header_transformation,
-                stream_flush_timeout,
-                drain_timeout_jitter,
-                original_ip_detection_extensions,
-                early_header_mutation_extensions,
-                forward_client_cert_matcher,
-                represent_ipv4_remote_address_as_ipv4_mapped_ipv6,
-                local_reply_config,
-                path_normalization_options,
-                proxy_status_config,
-                typed_header_validation_config,
-                append_local_overload,
-                forward_proto_config,
-            ],
-        }
+    honour!(at, proto, xds::HttpConnectionManager =>
+        honour [
+            codec_type stat_prefix http_filters common_http_protocol_options http_protocol_options
+            http2_protocol_options server_name server_header_transformation max_request_headers_kb stream_idle_timeout
+            request_timeout request_headers_timeout drain_timeout delayed_close_timeout access_log
+            access_log_flush_interval flush_access_log_on_new_request access_log_options use_remote_address
+            xff_num_trusted_hops internal_address_config skip_xff_append via generate_request_id
+            preserve_external_request_id always_set_request_id_in_response forward_client_cert_details
+            proxy_100_continue upgrade_configs normalize_path merge_slashes path_with_escaped_slashes_action
+            request_id_extension strip_matching_host_port stream_error_on_invalid_http_message strip_trailing_host_dot
+            append_x_forwarded_port route_specifier strip_port_mode tracing
+        ]
+        ignore [
+            // Only for connections that are mutual TLS, and TLS is refused.
+            set_current_client_cert_details
+            // About the PROXY protocol, and its listener filter is refused.
+            add_proxy_protocol_connection_state
+            // What this proxy does in any case.
+            http1_safe_max_connection_duration
+        ]
+        refuse [
+            add_user_agent http3_protocol_options scheme_header_transformation stream_flush_timeout
+            drain_timeout_jitter original_ip_detection_extensions early_header_mutation_extensions
+            forward_client_cert_matcher represent_ipv4_remote_address_as_ipv4_mapped_ipv6 local_reply_config
+            path_normalization_options proxy_status_config typed_header_validation_config append_local_overload
+            forward_proto_config
+        ]
     );
     // Without a provider Envoy makes no spans either.
     match &proto.tracing {
@@ -221,21 +180,14 @@ fn filters(at: &At<'_>, protos: &[xds::HttpFilter]) -> Result<Chain, ConfigError
 }
 
 fn router(at: &At<'_>, proto: Router) -> Result<Router, ConfigError> {
-    honour!(
-        at,
-        &proto,
-        Router {
-            honour: [suppress_envoy_headers, upstream_http_filters],
-            // Statistics and spans.
-            ignore: [dynamic_stats, start_child_span, suppress_grpc_request_failure_code_stats],
-            refuse: [
-                upstream_log,
-                upstream_log_options,
-                strict_check_headers,
-                respect_expected_rq_timeout,
-                reject_connect_request_early_data,
-            ],
-        }
+    honour!(at, &proto, Router =>
+        honour [suppress_envoy_headers upstream_http_filters]
+        // Statistics and spans.
+        ignore [dynamic_stats start_child_span suppress_grpc_request_failure_code_stats]
+        refuse [
+            upstream_log upstream_log_options strict_check_headers respect_expected_rq_timeout
+            reject_connect_request_early_data
+        ]
     );
     match proto.upstream_http_filters.iter().find(|f| f.name != "envoy.filters.http.upstream_codec") {
         Some(other) => {

@@ -42,25 +42,15 @@ pub struct Abort {
 
 impl Fault {
     pub(super) fn parse(at: &At<'_>, proto: &xds::HttpFault) -> Result<Self, ConfigError> {
-        honour!(
-            at,
-            proto,
-            xds::HttpFault {
-                honour: [delay, abort, upstream_cluster, headers],
-                // Keys of a runtime that there is not; statistics and metadata.
-                ignore: [
-                    delay_percent_runtime,
-                    abort_percent_runtime,
-                    delay_duration_runtime,
-                    abort_http_status_runtime,
-                    max_active_faults_runtime,
-                    response_rate_limit_percent_runtime,
-                    abort_grpc_status_runtime,
-                    disable_downstream_cluster_stats,
-                    filter_metadata,
-                ],
-                refuse: [downstream_nodes, max_active_faults, response_rate_limit],
-            }
+        honour!(at, proto, xds::HttpFault =>
+            honour [delay abort upstream_cluster headers]
+            // Keys of a runtime that there is not; statistics and metadata.
+            ignore [
+                delay_percent_runtime abort_percent_runtime delay_duration_runtime abort_http_status_runtime
+                max_active_faults_runtime response_rate_limit_percent_runtime abort_grpc_status_runtime
+                disable_downstream_cluster_stats filter_metadata
+            ]
+            refuse [downstream_nodes max_active_faults response_rate_limit]
         );
         let headers: Result<_, ConfigError> =
             proto.headers.iter().enumerate().map(|(i, h)| HeaderMatcher::parse(&at.index("headers", i), h)).collect();

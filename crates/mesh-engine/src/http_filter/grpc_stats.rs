@@ -23,15 +23,11 @@ pub struct GrpcStats {
 impl GrpcStats {
     pub(super) fn parse(at: &At<'_>, proto: &xds::FilterConfig) -> Result<Self, ConfigError> {
         use xds::filter_config::PerMethodStatSpecifier as S;
-        honour!(
-            at,
-            proto,
-            xds::FilterConfig {
-                // Filter state would be for other filters and for access-log operators that are empty here.
-                honour: [enable_upstream_stats, replace_dots_in_grpc_service_name, per_method_stat_specifier],
-                ignore: [emit_filter_state],
-                refuse: [],
-            }
+        honour!(at, proto, xds::FilterConfig =>
+            // Filter state would be for other filters and for access-log operators that are empty here.
+            honour [enable_upstream_stats replace_dots_in_grpc_service_name per_method_stat_specifier]
+            ignore [emit_filter_state]
+            refuse []
         );
         let mut parsed = Self {
             replace_dots: proto.replace_dots_in_grpc_service_name,

@@ -28,16 +28,6 @@ pub(super) fn listener(proto: &xds::Listener, routes: &Routes) -> Result<Listene
         .as_ref()
         .ok_or_else(|| at.rule(format!("error adding listener named '{}': address is necessary", proto.name)))?;
     let address = parse::socket_address(&at.field("address"), Some(address))?;
-    let mut additional_addresses = Vec::new();
-    for (i, more) in proto.additional_addresses.iter().enumerate() {
-        let at = at.index("additional_addresses", i);
-        honour!(
-            &at,
-            more,
-            xds::AdditionalAddress { honour: [address], ignore: [], refuse: [socket_options, tcp_keepalive] }
-        );
-        additional_addresses.push(parse::socket_address(&at.field("address"), more.address.as_ref())?);
-    }
     let (filter_chains, default_filter_chain) = chains(&at, proto, routes, address)?;
     let listener_filters: Result<Vec<ListenerFilter>, ConfigError> = proto
         .listener_filters
@@ -53,7 +43,7 @@ pub(super) fn listener(proto: &xds::Listener, routes: &Routes) -> Result<Listene
     Ok(Listener {
         name: name.into(),
         address,
-        additional_addresses,
+        additional_addresses: additional_addresses(&at, &proto.additional_addresses)?,
         stat_prefix: stat_prefix.into(),
         bind_to_port: bool_or(proto.bind_to_port.as_ref().or(bind_deprecated), true),
         use_original_dst: bool_or(proto.use_original_dst.as_ref(), false),
@@ -84,56 +74,40 @@ pub(super) fn listener(proto: &xds::Listener, routes: &Routes) -> Result<Listene
     })
 }
 
+fn additional_addresses(
+    at: &At<'_>,
+    protos: &[xds::AdditionalAddress],
+) -> Result<Vec<std::net::SocketAddr>, ConfigError> {
+    let mut addresses = Vec::new();
+    for (i, more) in protos.iter().enumerate() {
+        let at = at.index("additional_addresses", i);
+        honour!(&at, more, xds::AdditionalAddress =>
+            honour [address]
+            ignore []
+            refuse [socket_options tcp_keepalive]
+        );
+        addresses.push(parse::socket_address(&at.field("address"), more.address.as_ref())?);
+    }
+    Ok(addresses)
+}
+
 fn refuse_unsupported(at: &At<'_>, proto: &xds::Listener) -> Result<(), ConfigError> {
-    honour!(
-        at,
-        proto,
-        xds::Listener {
-            honour: [
-                name,
-                address,
-                additional_addresses,
-                stat_prefix,
-                filter_chains,
-                use_original_dst,
-                default_filter_chain,
-                per_connection_buffer_limit_bytes,
-                metadata,
-                deprecated_v1,
-                listener_filters,
-                listener_filters_timeout,
-                continue_on_listener_filters_timeout,
-                transparent,
-                freebind,
-                traffic_direction,
-                enable_reuse_port,
-                access_log,
-                tcp_backlog_size,
-                bind_to_port,
-                tcp_keepalive,
-            ],
-            ignore: [
-                // When to drain, how workers share connections, and exemptions from limits that there are not here.
-                drain_type,
-                connection_balance_config,
-                reuse_port,
-                max_connections_to_accept_per_socket_event,
-                ignore_global_conn_limit,
-                bypass_overload_manager,
-            ],
-            refuse: [
-                stats_matcher,
-                fcds_config,
-                filter_chain_matcher,
-                per_connection_buffer_high_watermark_timeout,
-                socket_options,
-                tcp_fast_open_queue_length,
-                udp_listener_config,
-                api_listener,
-                enable_mptcp,
-                listener_specifier,
-            ],
-        }
+    honour!(at, proto, xds::Listener =>
+        honour [
+            name address additional_addresses stat_prefix filter_chains use_original_dst default_filter_chain
+            per_connection_buffer_limit_bytes metadata deprecated_v1 listener_filters listener_filters_timeout
+            continue_on_listener_filters_timeout transparent freebind traffic_direction enable_reuse_port access_log
+            tcp_backlog_size bind_to_port tcp_keepalive
+        ]
+        ignore [
+            // When to drain, how workers share connections, and exemptions from limits that there are not here.
+            drain_type connection_balance_config reuse_port max_connections_to_accept_per_socket_event
+            ignore_global_conn_limit bypass_overload_manager
+        ]
+        refuse [
+            stats_matcher fcds_config filter_chain_matcher per_connection_buffer_high_watermark_timeout socket_options
+            tcp_fast_open_queue_length udp_listener_config api_listener enable_mptcp listener_specifier
+        ]
     );
     Ok(())
 }
@@ -191,14 +165,10 @@ fn overlap(a: &ChainMatch, b: &ChainMatch) -> bool {
 }
 
 fn chain(at: &At<'_>, proto: &xds::FilterChain, routes: &Routes) -> Result<FilterChain, ConfigError> {
-    honour!(
-        at,
-        proto,
-        xds::FilterChain {
-            honour: [filter_chain_match, filters, metadata, transport_socket, transport_socket_connect_timeout, name],
-            ignore: [],
-            refuse: [use_proxy_proto],
-        }
+    honour!(at, proto, xds::FilterChain =>
+        honour [filter_chain_match filters metadata transport_socket transport_socket_connect_timeout name]
+        ignore []
+        refuse [use_proxy_proto]
     );
     parse::transport_socket(at, proto.transport_socket.as_ref())?;
     let timeout =
@@ -247,40 +217,62 @@ fn network_filter(at: &At<'_>, filters: &[xds::Filter], routes: &Routes) -> Resu
 
 fn chain_match(at: &At<'_>, proto: Option<&xds::FilterChainMatch>) -> Result<ChainMatch, ConfigError> {
     let Some(proto) = proto else { return Ok(ChainMatch::default()) };
-    honour!(
-        at,
-        proto,
-        xds::FilterChainMatch {
-            honour: [
-                destination_port,
-                prefix_ranges,
-                direct_source_prefix_ranges,
-                source_type,
-                source_prefix_ranges,
-                source_ports,
-                server_names,
-                transport_protocol,
-                application_protocols,
-            ],
-            ignore: [],
-            refuse: [address_suffix, suffix_len],
-        }
+    honour!(at, proto, xds::FilterChainMatch =>
+        honour [
+            destination_port prefix_ranges direct_source_prefix_ranges source_type source_prefix_ranges source_ports
+            server_names transport_protocol application_protocols
+        ]
+        ignore []
+        refuse [address_suffix suffix_len]
     );
     let port = |field: &str, value: u32| match u16::try_from(value) {
         Ok(port) if port > 0 => Ok(port),
         _ => Err(at.field(field).invalid(value, "1 to 65535")),
     };
-    let networks = |field: &str, ranges: &[mesh_proto::envoy::config::core::v3::CidrRange]| {
-        let parsed: Result<Vec<_>, ConfigError> =
-            ranges.iter().enumerate().map(|(i, r)| parse::cidr(&at.index(field, i), r)).collect();
-        parsed.map(|mut networks| {
-            networks.sort();
-            networks.dedup();
-            networks
-        })
-    };
+    let mut protocols: Vec<Box<str>> = proto.application_protocols.iter().map(|p| p.as_str().into()).collect();
+    protocols.sort();
+    let mut source_ports = Vec::new();
+    for value in &proto.source_ports {
+        source_ports.push(port("source_ports", *value)?);
+    }
+    source_ports.sort_unstable();
+    Ok(ChainMatch {
+        destination_port: match proto.destination_port {
+            Some(value) => Some(port("destination_port", value.value)?),
+            None => None,
+        },
+        prefix_ranges: networks(at, "prefix_ranges", &proto.prefix_ranges)?,
+        server_names: server_names(at, &proto.server_names)?,
+        transport_protocol: proto.transport_protocol.as_str().into(),
+        application_protocols: protocols,
+        direct_source_prefix_ranges: networks(at, "direct_source_prefix_ranges", &proto.direct_source_prefix_ranges)?,
+        source_type: match proto.source_type {
+            0 => SourceType::Any,
+            1 => SourceType::SameIpOrLoopback,
+            2 => SourceType::External,
+            other => return Err(at.field("source_type").invalid(other, "a ConnectionSourceType")),
+        },
+        source_prefix_ranges: networks(at, "source_prefix_ranges", &proto.source_prefix_ranges)?,
+        source_ports,
+    })
+}
+
+fn networks(
+    at: &At<'_>,
+    field: &str,
+    ranges: &[mesh_proto::envoy::config::core::v3::CidrRange],
+) -> Result<Vec<ipnet::IpNet>, ConfigError> {
+    let parsed: Result<Vec<_>, ConfigError> =
+        ranges.iter().enumerate().map(|(i, r)| parse::cidr(&at.index(field, i), r)).collect();
+    let mut networks = parsed?;
+    networks.sort();
+    networks.dedup();
+    Ok(networks)
+}
+
+fn server_names(at: &At<'_>, protos: &[String]) -> Result<Vec<Box<str>>, ConfigError> {
     let mut server_names: Vec<Box<str>> = Vec::new();
-    for (i, name) in proto.server_names.iter().enumerate() {
+    for (i, name) in protos.iter().enumerate() {
         let lower = name.to_ascii_lowercase();
         let partial = lower.contains('*') && (!lower.starts_with("*.") || lower[1..].contains('*')) && lower != "*";
         if partial {
@@ -296,32 +288,7 @@ fn chain_match(at: &At<'_>, proto: Option<&xds::FilterChainMatch>) -> Result<Cha
         server_names.push(lower.into());
     }
     server_names.sort();
-    let mut protocols: Vec<Box<str>> = proto.application_protocols.iter().map(|p| p.as_str().into()).collect();
-    protocols.sort();
-    let mut source_ports = Vec::new();
-    for value in &proto.source_ports {
-        source_ports.push(port("source_ports", *value)?);
-    }
-    source_ports.sort_unstable();
-    Ok(ChainMatch {
-        destination_port: match proto.destination_port {
-            Some(value) => Some(port("destination_port", value.value)?),
-            None => None,
-        },
-        prefix_ranges: networks("prefix_ranges", &proto.prefix_ranges)?,
-        server_names,
-        transport_protocol: proto.transport_protocol.as_str().into(),
-        application_protocols: protocols,
-        direct_source_prefix_ranges: networks("direct_source_prefix_ranges", &proto.direct_source_prefix_ranges)?,
-        source_type: match proto.source_type {
-            0 => SourceType::Any,
-            1 => SourceType::SameIpOrLoopback,
-            2 => SourceType::External,
-            other => return Err(at.field("source_type").invalid(other, "a ConnectionSourceType")),
-        },
-        source_prefix_ranges: networks("source_prefix_ranges", &proto.source_prefix_ranges)?,
-        source_ports,
-    })
+    Ok(server_names)
 }
 
 fn listener_filter(at: &At<'_>, proto: &xds::ListenerFilter) -> Result<ListenerFilter, ConfigError> {
@@ -338,19 +305,14 @@ fn listener_filter(at: &At<'_>, proto: &xds::ListenerFilter) -> Result<ListenerF
         "envoy.extensions.filters.listener.http_inspector.v3.HttpInspector" => ListenerFilterKind::HttpInspector,
         "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector" => {
             let tls: filters::tls_inspector::v3::TlsInspector = parse::unpack(&typed, any)?;
-            honour!(
-                &typed,
-                &tls,
-                filters::tls_inspector::v3::TlsInspector {
-                    honour: [],
-                    // How much is read at a time, and how much at most: this proxy has its own bounds.
-                    ignore: [initial_read_buffer_size, max_client_hello_size],
-                    refuse: [
-                        enable_ja3_fingerprinting,
-                        enable_ja4_fingerprinting,
-                        close_connection_on_client_hello_parsing_errors
-                    ],
-                }
+            honour!(&typed, &tls, filters::tls_inspector::v3::TlsInspector =>
+                honour []
+                // How much is read at a time, and how much at most: this proxy has its own bounds.
+                ignore [initial_read_buffer_size max_client_hello_size]
+                refuse [
+                    enable_ja3_fingerprinting enable_ja4_fingerprinting
+                    close_connection_on_client_hello_parsing_errors
+                ]
             );
             ListenerFilterKind::TlsInspector
         }

@@ -66,7 +66,7 @@ fn rank(matches: &ChainMatch, connection: &Connection<'_>) -> Rank {
             }
             // The client's first choice that some chain has wins.
             let listed = |p: &&str| m.application_protocols.iter().any(|known| **known == **p);
-            let position = c.application_protocols.iter().position(|p| listed(p));
+            let position = c.application_protocols.iter().position(listed);
             position.map(|at| u32::MAX - at as u32)
         },
         |m, c| network(&m.direct_source_prefix_ranges, c.direct_source),

@@ -91,6 +91,11 @@ fn inspector_filters_can_be_switched_off_by_port() {
     assert_eq!(parsed.listener_filters_timeout, None);
 }
 
+fn refused(yaml: &str, expected: &str) {
+    let error = parse(yaml).unwrap_err();
+    assert!(error.contains(expected), "{yaml}: {error}");
+}
+
 #[test]
 fn what_cannot_be_honoured_is_named() {
     let with = |rest: &str| format!("{{name: l, {ADDRESS}, {rest}}}");
@@ -123,6 +128,15 @@ fn what_cannot_be_honoured_is_named() {
             "must be the last filter in a network filter chain",
         ),
         (with("filter_chains: [{}]"), "filter_chains[0].filters: is not set"),
+    ] {
+        refused(&yaml, expected);
+    }
+}
+
+#[test]
+fn what_is_out_of_bounds_or_not_supported_is_named() {
+    let with = |rest: &str| format!("{{name: l, {ADDRESS}, {rest}}}");
+    for (yaml, expected) in [
         (
             with(&format!(
                 "filter_chains: [{}], listener_filters: [{{name: p, typed_config: {{'@type': type.googleapis.com/envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol}}}}]",
@@ -153,8 +167,7 @@ fn what_cannot_be_honoured_is_named() {
             "prefix_ranges[0].prefix_len: found 33, expected 0 to 32",
         ),
     ] {
-        let error = parse(&yaml).unwrap_err();
-        assert!(error.contains(expected), "{yaml}: {error}");
+        refused(&yaml, expected);
     }
 }
 

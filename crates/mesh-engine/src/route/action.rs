@@ -42,45 +42,19 @@ fn forward(
     proto: &xds::RouteAction,
     host_retry: Option<&Arc<RetryPolicy>>,
 ) -> Result<Forward, ConfigError> {
-    honour!(
-        at,
-        proto,
-        xds::RouteAction {
-            honour: [
-                cluster_not_found_response_code,
-                prefix_rewrite,
-                regex_rewrite,
-                append_x_forwarded_host,
-                timeout,
-                idle_timeout,
-                retry_policy,
-                priority,
-                hash_policy,
-                max_grpc_timeout,
-                grpc_timeout_offset,
-                upgrade_configs,
-                max_stream_duration,
-                cluster_specifier,
-                host_rewrite_specifier,
-            ],
-            // Only subset load balancing looks at it, and clusters that ask for that are refused.
-            ignore: [metadata_match],
-            refuse: [
-                path_rewrite_policy,
-                path_rewrite,
-                flush_timeout,
-                early_data_policy,
-                retry_policy_typed_config,
-                request_mirror_policies,
-                rate_limits,
-                include_vh_rate_limits,
-                cors,
-                internal_redirect_policy,
-                internal_redirect_action,
-                max_internal_redirects,
-                hedge_policy,
-            ],
-        }
+    honour!(at, proto, xds::RouteAction =>
+        honour [
+            cluster_not_found_response_code prefix_rewrite regex_rewrite append_x_forwarded_host timeout idle_timeout
+            retry_policy priority hash_policy max_grpc_timeout grpc_timeout_offset upgrade_configs max_stream_duration
+            cluster_specifier host_rewrite_specifier
+        ]
+        // Only subset load balancing looks at it, and clusters that ask for that are refused.
+        ignore [metadata_match]
+        refuse [
+            path_rewrite_policy path_rewrite flush_timeout early_data_policy retry_policy_typed_config
+            request_mirror_policies rate_limits include_vh_rate_limits cors internal_redirect_policy
+            internal_redirect_action max_internal_redirects hedge_policy
+        ]
     );
     let timeout = parse::duration(at, "timeout", proto.timeout.as_ref())?;
     let idle = parse::duration(at, "idle_timeout", proto.idle_timeout.as_ref())?;
@@ -136,15 +110,11 @@ fn cluster_choice(
 
 fn weighted_clusters(at: &At<'_>, proto: &xds::WeightedCluster) -> Result<WeightedClusters, ConfigError> {
     use xds::weighted_cluster::RandomValueSpecifier as R;
-    honour!(
-        at,
-        proto,
-        xds::WeightedCluster {
-            // The sum is what counts, and there is no runtime to override it.
-            honour: [clusters, random_value_specifier],
-            ignore: [total_weight, runtime_key_prefix],
-            refuse: [],
-        }
+    honour!(at, proto, xds::WeightedCluster =>
+        // The sum is what counts, and there is no runtime to override it.
+        honour [clusters random_value_specifier]
+        ignore [total_weight runtime_key_prefix]
+        refuse []
     );
     if proto.clusters.is_empty() {
         return Err(at.field("clusters").missing("at least one cluster"));
@@ -171,25 +141,14 @@ fn weighted_clusters(at: &At<'_>, proto: &xds::WeightedCluster) -> Result<Weight
 
 fn cluster_weight(at: &At<'_>, proto: &xds::weighted_cluster::ClusterWeight) -> Result<WeightedCluster, ConfigError> {
     use xds::weighted_cluster::cluster_weight::HostRewriteSpecifier::HostRewriteLiteral;
-    honour!(
-        at,
-        proto,
-        xds::weighted_cluster::ClusterWeight {
-            honour: [
-                name,
-                cluster_header,
-                weight,
-                request_headers_to_add,
-                request_headers_to_remove,
-                response_headers_to_add,
-                response_headers_to_remove,
-                typed_per_filter_config,
-                host_rewrite_specifier,
-            ],
-            // Only subset load balancing looks at it, and clusters that ask for that are refused.
-            ignore: [metadata_match],
-            refuse: [],
-        }
+    honour!(at, proto, xds::weighted_cluster::ClusterWeight =>
+        honour [
+            name cluster_header weight request_headers_to_add request_headers_to_remove response_headers_to_add
+            response_headers_to_remove typed_per_filter_config host_rewrite_specifier
+        ]
+        // Only subset load balancing looks at it, and clusters that ask for that are refused.
+        ignore [metadata_match]
+        refuse []
     );
     let cluster = match (proto.name.as_str(), proto.cluster_header.as_str()) {
         ("", "") => return Err(at.rule("At least one of name or cluster_header need to be specified")),
@@ -364,7 +323,11 @@ fn direct_response(
     proto: &xds::DirectResponseAction,
     limits: &Limits,
 ) -> Result<DirectResponse, ConfigError> {
-    honour!(at, proto, xds::DirectResponseAction { honour: [status, body], ignore: [], refuse: [body_format] });
+    honour!(at, proto, xds::DirectResponseAction =>
+        honour [status body]
+        ignore []
+        refuse [body_format]
+    );
     let status = u16::try_from(proto.status).ok().filter(|s| (200..600).contains(s));
     let status = status.and_then(|s| StatusCode::from_u16(s).ok());
     let status = status.ok_or_else(|| at.field("status").invalid(proto.status, "200 to 599"))?;

@@ -22,35 +22,17 @@ pub(super) struct Limits {
 
 /// Reads a table that stands at `at`.
 pub(crate) fn table(at: &At<'_>, proto: &xds::RouteConfiguration) -> Result<RouteTable, ConfigError> {
-    honour!(
-        at,
-        proto,
-        xds::RouteConfiguration {
-            honour: [
-                name,
-                virtual_hosts,
-                internal_only_headers,
-                response_headers_to_add,
-                response_headers_to_remove,
-                request_headers_to_add,
-                request_headers_to_remove,
-                most_specific_header_mutations_wins,
-                validate_clusters,
-                max_direct_response_body_size_bytes,
-                ignore_port_in_host_matching,
-                typed_per_filter_config,
-                metadata,
-            ],
-            ignore: [],
-            refuse: [
-                vhds,
-                cluster_specifier_plugins,
-                request_mirror_policies,
-                vhost_header,
-                ignore_path_parameters_in_path_matching,
-                route_specifiers,
-            ],
-        }
+    honour!(at, proto, xds::RouteConfiguration =>
+        honour [
+            name virtual_hosts internal_only_headers response_headers_to_add response_headers_to_remove
+            request_headers_to_add request_headers_to_remove most_specific_header_mutations_wins validate_clusters
+            max_direct_response_body_size_bytes ignore_port_in_host_matching typed_per_filter_config metadata
+        ]
+        ignore []
+        refuse [
+            vhds cluster_specifier_plugins request_mirror_policies vhost_header
+            ignore_path_parameters_in_path_matching route_specifiers
+        ]
     );
     let limits = Limits {
         direct_response_bytes_max: parse::u32_or(
@@ -90,40 +72,18 @@ pub(crate) fn table(at: &At<'_>, proto: &xds::RouteConfiguration) -> Result<Rout
 }
 
 fn virtual_host(at: &At<'_>, proto: &xds::VirtualHost, limits: &Limits) -> Result<VirtualHost, ConfigError> {
-    honour!(
-        at,
-        proto,
-        xds::VirtualHost {
-            honour: [
-                name,
-                domains,
-                routes,
-                request_headers_to_add,
-                request_headers_to_remove,
-                response_headers_to_add,
-                response_headers_to_remove,
-                typed_per_filter_config,
-                include_request_attempt_count,
-                include_attempt_count_in_response,
-                retry_policy,
-                metadata,
-            ],
-            ignore: [],
-            refuse: [
-                matcher,
-                require_tls,
-                virtual_clusters,
-                rate_limits,
-                cors,
-                retry_policy_typed_config,
-                hedge_policy,
-                include_is_timeout_retry_header,
-                per_request_buffer_limit_bytes,
-                request_body_buffer_limit,
-                request_mirror_policies,
-                route_specifiers,
-            ],
-        }
+    honour!(at, proto, xds::VirtualHost =>
+        honour [
+            name domains routes request_headers_to_add request_headers_to_remove response_headers_to_add
+            response_headers_to_remove typed_per_filter_config include_request_attempt_count
+            include_attempt_count_in_response retry_policy metadata
+        ]
+        ignore []
+        refuse [
+            matcher require_tls virtual_clusters rate_limits cors retry_policy_typed_config hedge_policy
+            include_is_timeout_retry_header per_request_buffer_limit_bytes request_body_buffer_limit
+            request_mirror_policies route_specifiers
+        ]
     );
     parse::non_empty(at, "name", &proto.name)?;
     if proto.domains.is_empty() {
@@ -166,25 +126,14 @@ fn route(
     host_retry: Option<&std::sync::Arc<RetryPolicy>>,
     limits: &Limits,
 ) -> Result<Route, ConfigError> {
-    honour!(
-        at,
-        proto,
-        xds::Route {
-            honour: [
-                name,
-                r#match,
-                metadata,
-                typed_per_filter_config,
-                request_headers_to_add,
-                request_headers_to_remove,
-                response_headers_to_add,
-                response_headers_to_remove,
-                action,
-            ],
-            // Both only name and sample spans, and connection managers that trace are refused.
-            ignore: [decorator, tracing],
-            refuse: [per_request_buffer_limit_bytes, stat_prefix, request_body_buffer_limit, route_specifiers],
-        }
+    honour!(at, proto, xds::Route =>
+        honour [
+            name r#match metadata typed_per_filter_config request_headers_to_add request_headers_to_remove
+            response_headers_to_add response_headers_to_remove action
+        ]
+        // Both only name and sample spans, and connection managers that trace are refused.
+        ignore [decorator tracing]
+        refuse [per_request_buffer_limit_bytes stat_prefix request_body_buffer_limit route_specifiers]
     );
     let matches = proto.r#match.as_ref().ok_or_else(|| at.field("match").missing("a match"))?;
     Ok(Route {
@@ -203,14 +152,10 @@ fn route(
 
 fn route_match(at: &At<'_>, proto: &xds::RouteMatch) -> Result<RouteMatch, ConfigError> {
     use xds::route_match::PathSpecifier as S;
-    honour!(
-        at,
-        proto,
-        xds::RouteMatch {
-            honour: [case_sensitive, runtime_fraction, headers, query_parameters, cookies, grpc, path_specifier],
-            ignore: [],
-            refuse: [tls_context, dynamic_metadata, filter_state],
-        }
+    honour!(at, proto, xds::RouteMatch =>
+        honour [case_sensitive runtime_fraction headers query_parameters cookies grpc path_specifier]
+        ignore []
+        refuse [tls_context dynamic_metadata filter_state]
     );
     let path = match &proto.path_specifier {
         Some(S::Prefix(prefix)) => PathMatch::Prefix(prefix.as_str().into()),
