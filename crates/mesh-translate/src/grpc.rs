@@ -14,14 +14,14 @@ use mesh_proto::resource::Resource;
 
 use crate::http_filters::Chain;
 use crate::listener::{Manager, Routes};
-use crate::route::{Names, RouteName};
+use crate::route::{Assigned, Names, RouteName};
 use crate::scope;
 use crate::xds;
 
 /// The API listeners of a scope and the routes that they name.
-pub(crate) fn listeners(scope: &scope::Outbound) -> (Vec<Resource>, BTreeSet<RouteName>) {
+pub(crate) fn listeners(scope: &scope::Outbound, assigned: &Assigned<'_>) -> (Vec<Resource>, BTreeSet<RouteName>) {
     let (mut listeners, mut routes) = (Vec::new(), BTreeSet::new());
-    let mut names = Names::new(scope);
+    let mut names = Names::new(scope, &assigned.names);
     for visible in &scope.visible.services {
         if matches!(visible.service.resolution, Resolution::Alias(_)) {
             continue;

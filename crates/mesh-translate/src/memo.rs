@@ -71,6 +71,17 @@ impl<K: Hash + Eq, V: Clone> Memo<K, V> {
         Self { young: HashMap::new(), old: HashMap::new(), capacity }
     }
 
+    /// Begins a new generation: what nobody asks for until the next one is
+    /// dropped then.
+    pub(crate) fn turn(&mut self) {
+        self.old = std::mem::take(&mut self.young);
+    }
+
+    /// From now on at most twice `capacity` entries.
+    pub(crate) fn set_capacity(&mut self, capacity: usize) {
+        self.capacity = capacity;
+    }
+
     pub(crate) fn get(&mut self, key: &K) -> Option<V> {
         if let Some(value) = self.young.get(key) {
             return Some(value.clone());
@@ -117,5 +128,17 @@ mod tests {
             assert_eq!(memo.get(&0), Some(0));
         }
         assert!(memo.young.len() + memo.old.len() <= 20);
+    }
+
+    #[test]
+    fn what_nobody_asked_for_since_the_last_turn_is_dropped() {
+        let mut memo = Memo::new(10);
+        memo.insert("kept", 1);
+        memo.insert("lost", 2);
+        for _ in 0..3 {
+            memo.turn();
+            assert_eq!(memo.get(&"kept"), Some(1));
+        }
+        assert_eq!(memo.get(&"lost"), None);
     }
 }

@@ -97,7 +97,7 @@ fn of_port(
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Vec<VirtualHost> {
     let mut hosts = Vec::new();
-    let mut domains = Names::new(scope);
+    let mut domains = Names::new(scope, &assigned.names);
     for extra in assigned.extra.iter().filter(|e| e.ports.contains(&port)) {
         let context = Context { scope, rule: extra.rule, port };
         let routes = context.routes(diagnostics);
@@ -124,7 +124,7 @@ fn of_service(
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Option<VirtualHost> {
     let visible = scope.visible.service(host_name)?;
-    let names = Names::new(scope).of_service(visible);
+    let names = Names::new(scope, &assigned.names).of_service(visible);
     Some(host(scope, assigned, visible, port, names, diagnostics))
 }
 

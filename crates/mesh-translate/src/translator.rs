@@ -8,8 +8,8 @@
 //! Each arrow is remembered by its input, so that a call costs what changed:
 //! nothing, the EDS of some services, or the translation of one scope.
 //!
-//! Invariant: nothing remembered outlives its input, and every table is
-//! bounded.
+//! Invariant: every table is bounded, and what no connected proxy needs any
+//! more is forgotten two snapshots later.
 
 mod outbound;
 mod scoping;
@@ -51,6 +51,8 @@ struct State {
     proxies: HashMap<usize, Known>,
     /// Number of proxies at which the next sweep is due.
     sweep_at: usize,
+    /// Version of the newest snapshot seen.
+    newest: u64,
 }
 
 impl Default for State {
@@ -62,6 +64,7 @@ impl Default for State {
             complete: Memo::new(SCOPES_MAX),
             proxies: HashMap::new(),
             sweep_at: SWEEP_MIN,
+            newest: 0,
         }
     }
 }
@@ -128,6 +131,7 @@ impl Translator {
 
 impl State {
     fn resources(&mut self, snapshot: &Arc<MeshSnapshot>, proxy: &Arc<Proxy>) -> Arc<ProxyResources> {
+        self.turn(snapshot);
         let address = Arc::as_ptr(proxy) as usize;
         let inputs = Inputs {
             mesh: ById::of(&snapshot.mesh),
@@ -203,6 +207,19 @@ impl State {
         diagnostics.sort();
         diagnostics.dedup();
         ProxyResources::from_sets(last, sets, diagnostics)
+    }
+
+    /// With each newer snapshot, what was not asked for since the one before is
+    /// forgotten: a scope that no connected proxy has any more.
+    fn turn(&mut self, snapshot: &MeshSnapshot) {
+        if snapshot.version <= self.newest {
+            return;
+        }
+        self.newest = snapshot.version;
+        self.inbounds.turn();
+        self.complete.turn();
+        self.outbounds.turn(snapshot.services.len());
+        self.scoping.turn();
     }
 
     /// Forgets proxies that are gone, whenever their number has doubled.

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use mesh_model::rules::VirtualService;
 use mesh_model::{Code, Diagnostic, Hostname, Resolution, Severity};
 
+use super::domains::Known;
 use super::http_ports;
 use crate::scope;
 use crate::scope::VisibleService;
@@ -18,6 +19,7 @@ pub(crate) struct Assigned<'a> {
     /// Hosts that are no service's, in the order in which they are looked at.
     pub(super) extra: Vec<Extra<'a>>,
     pub(crate) diagnostics: Vec<Diagnostic>,
+    pub(crate) names: Known<'a>,
 }
 
 /// A host that only a VirtualService names.
@@ -35,7 +37,7 @@ pub(super) struct Extra<'a> {
 /// Source: `separateVSHostsAndServices` and its callers, istio
 /// `pilot/pkg/networking/core/route/route.go`.
 pub(crate) fn assign(scope: &scope::Outbound) -> Assigned<'_> {
-    let mut assigned = Assigned::default();
+    let mut assigned = Assigned { names: Known::new(scope), ..Assigned::default() };
     let mut owners: BTreeMap<&Hostname, &VirtualService> = BTreeMap::new();
     let mut wildcards: Vec<(&Hostname, &VirtualService)> = Vec::new();
     for rule in scope.visible.virtual_services.iter().map(|v| &**v).filter(|v| !v.http.is_empty()) {

@@ -1,6 +1,6 @@
 //! The names under which a host is called.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashSet};
 
 use mesh_model::{Hostname, Registry, Resolution};
 
@@ -8,18 +8,16 @@ use crate::scope;
 use crate::scope::VisibleService;
 use crate::xds;
 
-/// Gives out domains, each once: a route table in which two virtual hosts share
-/// one is refused whole.
-pub(crate) struct Domains<'a> {
-    scope: &'a scope::Outbound,
-    given: BTreeSet<String>,
+/// What is known of all names of a scope.
+#[derive(Debug, Default)]
+pub(crate) struct Known<'a> {
     /// Full names of services: nobody gets another's as a short form.
-    reserved: BTreeSet<&'a str>,
+    reserved: HashSet<&'a str>,
     /// Other names for services.
     aliases: BTreeMap<&'a Hostname, Vec<&'a VisibleService>>,
 }
 
-impl<'a> Domains<'a> {
+impl<'a> Known<'a> {
     pub(crate) fn new(scope: &'a scope::Outbound) -> Self {
         let mut aliases: BTreeMap<&Hostname, Vec<&VisibleService>> = BTreeMap::new();
         let services = &scope.visible.services;
@@ -28,8 +26,21 @@ impl<'a> Domains<'a> {
                 aliases.entry(&meant.service.hostname).or_default().push(alias);
             }
         }
-        let reserved = services.iter().map(|s| s.service.hostname.as_str()).collect();
-        Self { scope, given: BTreeSet::new(), reserved, aliases }
+        Self { reserved: services.iter().map(|s| s.service.hostname.as_str()).collect(), aliases }
+    }
+}
+
+/// Gives out domains, each once: a route table in which two virtual hosts share
+/// one is refused whole.
+pub(crate) struct Domains<'a> {
+    scope: &'a scope::Outbound,
+    known: &'a Known<'a>,
+    given: HashSet<String>,
+}
+
+impl<'a> Domains<'a> {
+    pub(crate) fn new(scope: &'a scope::Outbound, known: &'a Known<'a>) -> Self {
+        Self { scope, known, given: HashSet::new() }
     }
 
     /// A host that is no service's is called by its name alone.
@@ -54,7 +65,7 @@ impl<'a> Domains<'a> {
             }
         }
         let mut given = self.give(&service.hostname, names);
-        for alias in self.aliases.get(&service.hostname).cloned().unwrap_or_default() {
+        for alias in self.known.aliases.get(&service.hostname).into_iter().flatten() {
             let forms = self.forms(&alias.service.hostname);
             given.extend(self.give(&alias.service.hostname, forms));
         }
@@ -75,7 +86,7 @@ impl<'a> Domains<'a> {
 
     fn give(&mut self, host: &Hostname, names: Vec<String>) -> Vec<String> {
         let own = host.as_str();
-        let free = |n: &String| n == own || !self.reserved.contains(n.as_str());
+        let free = |n: &String| n == own || !self.known.reserved.contains(n.as_str());
         names.into_iter().filter(free).filter(|n| self.given.insert(n.clone())).collect()
     }
 }

@@ -47,15 +47,27 @@ impl Default for Outbounds {
     fn default() -> Self {
         Self {
             parts: Memo::new(SCOPES_MAX),
-            clusters: Memo::new(SERVICES_MAX),
+            clusters: Memo::new(SERVICES_MIN),
             tables: Memo::new(SCOPES_MAX),
             assigned: Memo::new(SCOPES_MAX),
-            assignments: Memo::new(SERVICES_MAX),
+            assignments: Memo::new(SERVICES_MIN),
         }
     }
 }
 
 impl Outbounds {
+    /// Begins a new generation of what depends on a scope. What services
+    /// depend on is bounded by their number instead: it is not asked for again
+    /// while the scopes above it stay.
+    pub(super) fn turn(&mut self, services: usize) {
+        self.parts.turn();
+        self.tables.turn();
+        self.assigned.turn();
+        let capacity = SERVICES_MIN + services * VARIANTS;
+        self.clusters.set_capacity(capacity);
+        self.assignments.set_capacity(capacity);
+    }
+
     /// All but endpoints.
     pub(super) fn part(&mut self, scope: &Outbound) -> Arc<Part> {
         if let Some(part) = self.parts.get(scope) {
@@ -98,7 +110,7 @@ impl Outbounds {
                 outbound.routes
             }
             Generator::Grpc => {
-                let (listeners, routes) = grpc::listeners(scope);
+                let (listeners, routes) = grpc::listeners(scope, &assigned);
                 part.listeners = listeners;
                 routes
             }
@@ -167,6 +179,7 @@ impl Outbounds {
 
 /// Scopes that are remembered (twice as many, in two generations).
 const SCOPES_MAX: usize = 1024;
-/// Services whose clusters and assignments are remembered: 50,000, the size of
-/// a large mesh, times some rules or scopes that tell them apart.
-const SERVICES_MAX: usize = 1 << 17;
+/// Services whose clusters and assignments are remembered at least.
+const SERVICES_MIN: usize = 1024;
+/// Beyond that, so many per service: kinds of caller for whom it differs.
+const VARIANTS: usize = 2;

@@ -47,6 +47,12 @@ impl Default for Scoping {
 }
 
 impl Scoping {
+    /// Begins a new generation of what proxies share.
+    pub(super) fn turn(&mut self) {
+        self.views.turn();
+        self.pins.turn();
+    }
+
     pub(super) fn scope(&mut self, snapshot: &MeshSnapshot, proxy: &Proxy) -> ProxyScope {
         let lookup = self.lookup(snapshot);
         let workload = workload(snapshot, proxy);
