@@ -138,6 +138,7 @@ pub async fn run(options: &Options) -> Result<Exit, AgentError> {
     info!(node = settings.node_id, discovery = settings.discovery_address, %address, "The agent runs.");
     let exit = supervise::supervise(&supervised, received, |event| match event {
         Event::Started => status.proxy_started(),
+        Event::Ended => status.proxy_ended(),
         Event::Terminating => status.proxy_terminates(),
     })
     .await;

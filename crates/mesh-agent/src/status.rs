@@ -13,6 +13,8 @@
 
 mod metrics;
 mod readiness;
+#[cfg(test)]
+mod tests;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -83,10 +85,14 @@ impl Status {
         &self.inner.metrics
     }
 
-    /// A proxy has been started, again if it is not the first: it is not ready.
+    /// A proxy has been started, again if it is not the first.
     pub fn proxy_started(&self) {
-        self.inner.ready.store(false, Ordering::Relaxed);
         self.inner.metrics.count_start();
+    }
+
+    /// The proxy has ended by itself: the next one is not ready yet.
+    pub fn proxy_ended(&self) {
+        self.inner.ready.store(false, Ordering::Relaxed);
     }
 
     /// The proxy will end: it is no longer ready for more.

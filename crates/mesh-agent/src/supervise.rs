@@ -99,6 +99,8 @@ pub enum Order {
 pub enum Event {
     /// A proxy process was started.
     Started,
+    /// It ended by itself.
+    Ended,
     /// It was told to drain or to end.
     Terminating,
 }
@@ -162,6 +164,7 @@ pub async fn supervise(
         let Some(status) = watch(options, &mut child, &mut orders, &tell).await else {
             return Ok(Exit::Ordered);
         };
+        tell(Event::Ended);
         let ran = started.elapsed();
         failures = if ran >= options.restarts.healthy_after { 1 } else { failures + 1 };
         let Some(delay) = options.restarts.delay(failures) else {

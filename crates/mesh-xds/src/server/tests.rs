@@ -478,8 +478,8 @@ fn a_route_waits_for_the_cluster_that_waits_for_an_acknowledgement() {
 #[test]
 fn a_route_to_a_new_cluster_follows_the_clusters_endpoints() {
     for variant in BOTH {
-        let (a, r): (&[(&str, u8)], &[(&str, u8)]) = (&[("a", 1)], &[("r", 1)]);
-        let mut stream = Stream::open(variant, &[(CDS, a), (EDS, a), (RDS, r)]);
+        let sets: Sets<'_> = &[(CDS, &[("a", 1)]), (EDS, &[("a", 1)]), (RDS, &[("r", 1)])];
+        let mut stream = Stream::open(variant, sets);
         stream.subscribe(CDS, &[]);
         stream.subscribe(EDS, &["a"]);
         stream.subscribe(RDS, &["r"]);
