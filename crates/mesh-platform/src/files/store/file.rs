@@ -151,7 +151,7 @@ impl File {
         if error.kind() == io::ErrorKind::NotFound {
             // A file that the user named and that is deleted is no different
             // from one that vanished from a folder, but for being reported.
-            *self = Self { unreadable: self.unreadable.take(), ..Self::new(path) };
+            *self = Self { unreadable: self.unreadable.take(), ..Self::new(path, self.plain) };
         }
         let consequence = if self.goods.is_empty() && self.mesh.is_none() {
             "the file is ignored"
