@@ -1,7 +1,7 @@
 //! `pilothouse agent proxy`: makes the bootstrap, runs the proxy, and says
 //! whether it is ready.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
 use mesh_agent::bootstrap::{Flags, Inputs, Role};
@@ -93,7 +93,7 @@ struct Ports {
     #[arg(long = "prometheusPort", visible_alias = "prometheus-port", value_name = "PORT")]
     prometheus: Option<u16>,
 
-    /// Address of the status server and of the health and Prometheus listeners
+    /// Address of the health and Prometheus listeners; unless it is every address, the status server is on loopback
     #[arg(long, value_name = "IP", default_value = "0.0.0.0")]
     bind: IpAddr,
 }
@@ -173,9 +173,21 @@ fn options(args: Args) -> Result<Options> {
         config_dir: args.config_path,
         log_level: args.proxy_log_level,
         component_log_level: args.proxy_component_log_level,
-        status_bind: args.ports.bind,
+        status_bind: args.ports.status_bind(),
         ..Options::new(program, inputs)
     })
+}
+
+impl Ports {
+    /// The proxy's health listener asks the status server on loopback, so it
+    /// must be reached there.
+    fn status_bind(&self) -> IpAddr {
+        match self.bind {
+            IpAddr::V4(_) if !self.bind.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(_) if !self.bind.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+            every => every,
+        }
+    }
 }
 
 impl WithoutEffect {
