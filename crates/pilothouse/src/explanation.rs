@@ -100,6 +100,13 @@ pub(crate) struct Because {
     pub(crate) line: Option<u32>,
 }
 
+impl Because {
+    /// Whether it is the object that a resource's metadata calls so.
+    pub(crate) fn is(&self, origin: &mesh_proto::origin::Origin) -> bool {
+        (&self.kind, &self.namespace, &self.name) == (&origin.kind, &origin.namespace, &origin.name)
+    }
+}
+
 /// What becomes of the request.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Outcome {

@@ -71,8 +71,10 @@ pub(crate) fn run(args: Args) -> Result {
         }
     })?;
     let (explanation, refused) = subject.explain(&target);
-    for text in refused {
-        anstream::eprintln!("{}", terminal::paint(terminal::WARNING, &format!("the proxy refuses: {text}")));
+    let concerns = subject.concerns(&explanation).map(ToString::to_string);
+    let refused = refused.into_iter().map(|text| format!("the proxy refuses {text}"));
+    for text in concerns.chain(refused) {
+        anstream::eprintln!("{}", terminal::paint(terminal::WARNING, &text));
     }
     print(&explanation, args.output)
 }

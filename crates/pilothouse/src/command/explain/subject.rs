@@ -10,6 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use mesh_engine::RuntimeConfig;
 use mesh_engine::explain::{Question, Request, Traffic};
+use mesh_model::{Diagnostic, Severity};
 use mesh_pilot::offline::ProxyView;
 use mesh_proto::resource::ResourceSet;
 
@@ -34,6 +35,8 @@ pub(crate) struct Subject {
     pub(crate) hosts: Vec<Host>,
     /// Where rule objects stand.
     pub(crate) locations: Locations,
+    /// What is wrong with rules and files, if it is known here.
+    pub(crate) diagnostics: Vec<Diagnostic>,
 }
 
 /// A service, as far as resolving its name needs it.
@@ -62,6 +65,7 @@ impl Subject {
             resources: view.resources.iter().flat_map(bodies).collect(),
             hosts,
             locations,
+            diagnostics: Vec::new(),
         })
     }
 
@@ -74,6 +78,21 @@ impl Subject {
         let answer = mesh_engine::explain::explain(&config, &question);
         let explanation = convert::explanation(&self.name, &target.url, answer, &self.locations);
         (explanation, refused.iter().map(ToString::to_string).collect())
+    }
+
+    /// What is wrong and may be why `explanation` is not what was meant: errors,
+    /// and warnings about the objects that it names.
+    pub(crate) fn concerns<'a>(&'a self, explanation: &'a Explanation) -> impl Iterator<Item = &'a Diagnostic> {
+        let named = |diagnostic: &Diagnostic| {
+            let because = explanation.steps.iter().flat_map(|step| &step.because);
+            let origin = diagnostic.object.as_ref().map(convert::key);
+            origin.is_some_and(|origin| because.into_iter().any(|b| b.is(&origin)))
+        };
+        self.diagnostics.iter().filter(move |d| match d.severity {
+            Severity::Error => true,
+            Severity::Warning => named(d),
+            Severity::Info => false,
+        })
     }
 
     /// The connection and request that the application would make.
@@ -176,7 +195,7 @@ pub(crate) struct Candidate {
 
 fn unknown(text: &str, candidates: &[Candidate]) -> String {
     if candidates.is_empty() {
-        return format!("--from {text:?}: no workload is known at all");
+        return format!("--from {text:?}: there is no Pod or WorkloadEntry, and nothing else has a proxy");
     }
     let names = candidates.iter().take(CANDIDATES_MAX).map(|c| format!("{}.{}", c.name, c.namespace));
     let names: Vec<String> = names.collect();
@@ -264,6 +283,7 @@ mod tests {
                 host("*.example.com", 3),
             ],
             locations: Locations::new(),
+            diagnostics: Vec::new(),
         };
         let check = |name: &str, expected: [u8; 4]| assert_eq!(subject.resolve(name), IpAddr::from(expected), "{name}");
         check("ratings", [10, 0, 0, 2]);
