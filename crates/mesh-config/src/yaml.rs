@@ -21,6 +21,7 @@
 mod build;
 mod scalar;
 mod split;
+mod surrogates;
 #[cfg(test)]
 mod tests;
 

@@ -7,11 +7,22 @@ use mesh_model::Name;
 use saphyr_parser::{Event, Parser, ScalarStyle, Span, Tag};
 
 use super::split::Chunk;
-use super::{DEPTH_MAX, Document, Error, Key, Map, NODES_MAX, Node, Problem, Value, scalar};
+use super::{DEPTH_MAX, Document, Error, Key, Map, NODES_MAX, Node, Problem, Value, scalar, surrogates};
 
 /// The documents of one chunk: one, or several if only comments or empty
 /// documents stand before it. Empty documents are left out.
 pub(super) fn parse(chunk: Chunk<'_>) -> Vec<Document> {
+    let documents = parse_text(chunk);
+    let is_syntax = |d: &Document| matches!(&d.root, Err(error) if matches!(error.problem, Problem::Syntax(_)));
+    if documents.iter().any(is_syntax)
+        && let Some(text) = surrogates::joined(chunk.text)
+    {
+        return parse_text(Chunk { text: &text, ..chunk });
+    }
+    documents
+}
+
+fn parse_text(chunk: Chunk<'_>) -> Vec<Document> {
     let mut builder = Builder { first_line: chunk.line, ..Builder::default() };
     let mut documents = Vec::new();
     let mut parser = Parser::new_from_str(chunk.text);

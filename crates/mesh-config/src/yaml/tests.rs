@@ -33,6 +33,7 @@ fn every_document_of_a_file_is_read_with_its_line() {
     );
     check("\u{feff}--- {a: 1}\r\n---\r\nb: 2\r\n", &[r#"1: {"a":1}"#, r#"3: {"b":2}"#]);
     check("{\n\t\"a\": [1, \"\\u00e9\\/\"]\n}\n", &["1: {\"a\":[1,\"é/\"]}"]);
+    check(r#"{"a":"\ud83d\ude00"}"#, &["1: {\"a\":\"\u{1f600}\"}"]);
     check("", &[]);
 }
 
