@@ -52,3 +52,59 @@ impl Updates {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use mesh_model::{Code, Kind, Meta, Namespace, Severity};
+
+    use super::*;
+
+    fn known(namespaces: &[&str], wrong: bool) -> Arc<Known> {
+        let mut known = Known::default();
+        for name in namespaces {
+            let meta = Arc::new(Meta::new(Kind::Namespace, "", *name));
+            known.namespaces.insert((*name).into(), Arc::new(Namespace { meta }));
+        }
+        known.diagnostics.extend(wrong.then(|| Diagnostic {
+            severity: Severity::Error,
+            code: Code::Syntax,
+            object: None,
+            location: None,
+            field: String::new(),
+            message: "wrong".to_owned(),
+            consequence: String::new(),
+        }));
+        Arc::new(known)
+    }
+
+    /// How many changes and diagnostics the next update has.
+    async fn next(updates: &mut Updates) -> (usize, usize) {
+        let update = updates.next().await.unwrap();
+        (update.changes.len(), update.diagnostics.len())
+    }
+
+    #[tokio::test]
+    async fn a_slow_reader_gets_one_update_with_the_sum() {
+        let (sender, receiver) = watch::channel(known(&["a"], false));
+        let mut updates = Updates::new(receiver);
+        assert_eq!(next(&mut updates).await, (1, 0));
+        sender.send_replace(known(&["a", "b"], true));
+        sender.send_replace(known(&["a", "b", "c"], true));
+        sender.send_replace(known(&["b", "d"], false));
+        assert_eq!(next(&mut updates).await, (3, 0));
+        sender.send_replace(known(&["b", "d"], true));
+        assert_eq!(next(&mut updates).await, (0, 1));
+        // What is the same as before is no update.
+        sender.send_replace(known(&["b", "d"], true));
+        drop(sender);
+        assert!(updates.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn the_first_update_comes_even_if_nothing_is_known() {
+        let (_sender, receiver) = watch::channel(known(&[], false));
+        assert_eq!(next(&mut Updates::new(receiver)).await, (0, 0));
+    }
+}
