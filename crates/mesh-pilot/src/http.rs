@@ -4,8 +4,8 @@
 //! Debug pages tell everything about the mesh, and ask nobody who they are.
 //! So they answer only to whoever is on this machine already ([`guard`]).
 //!
-//! Invariant: at most [`PAGES_AT_ONCE`] pages are made at a time, whatever is
-//! asked; others wait. No page is made on an async thread.
+//! Invariant: at most [`PAGES_AT_ONCE`] debug pages are made at a time, whatever
+//! is asked; others wait. No page is made on an async thread.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -83,8 +83,12 @@ async fn answer(
     };
     let query = Query::new(pairs);
     let pretty = query.flag("pretty");
-    // The semaphore is never closed.
-    let Ok(_busy) = ops.busy.acquire().await else { return StatusCode::SERVICE_UNAVAILABLE.into_response() };
+    // Whoever asks whether this process is ready must not wait for a dump. The
+    // semaphore is never closed.
+    let _turn = match page.audience {
+        Audience::Loopback => ops.busy.acquire().await.ok(),
+        Audience::Everybody => None,
+    };
     let streams = if page.streams { Some(ops.streams.status().await) } else { None };
     let view = ops.view(streams);
     let proxies = view.connected.len();
