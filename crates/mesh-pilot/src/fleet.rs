@@ -301,6 +301,7 @@ impl Member {
         {
             return (healed, state.sender.as_ref().is_some_and(watch::Sender::is_closed));
         }
+        let before = state.last.is_some();
         let said = state.last.as_ref().is_some_and(|last| last.diagnostics() == resources.diagnostics());
         let snapshot = Arc::new(Snapshot::new(resources.iter().map(|(t, set)| (t, set.clone()))));
         state.last = Some(resources);
@@ -315,7 +316,9 @@ impl Member {
                 first.is_none_or(|first| first.send(Ok(receiver)).is_err())
             }
         };
-        state.unsent_since.get_or_insert(changed_at);
+        // To a proxy that has just come, an old mesh is no old change.
+        let since = if before { changed_at } else { Instant::now() };
+        state.unsent_since.get_or_insert(since);
         (healed || !said, gone)
     }
 
