@@ -4,6 +4,7 @@
 //! serve       one downstream connection: codec, limits, draining
 //! request     one request: prepare, route, answer here or forward
 //! forward     tries at endpoints until one answers
+//! reply       answers when no endpoint gives one
 //! response    the response body on its way down, and the request's end
 //! exchange    what is known of a request; its end counts and logs it
 //! ```
@@ -13,6 +14,7 @@
 pub(crate) mod exchange;
 pub(crate) mod forward;
 pub(crate) mod head;
+mod reply;
 pub(crate) mod request;
 pub(crate) mod response;
 pub(crate) mod serve;

@@ -22,6 +22,7 @@ use mesh_engine::{Host, Outcome, PickContext, RequestView, ResponseFlags, RetryS
 use tokio::time::Instant;
 
 use super::exchange::{Attempt, Exchange, TimedOut, Timer};
+use super::reply::{no_host_reply, reply_to, timeout_reply};
 use super::request::{Answered, finish, keep_head};
 use super::response::{ResponseBody, Source};
 use super::{head, upgrade};
@@ -120,14 +121,13 @@ fn admit(exchange: &Exchange, parts: &Parts) -> Result<(Arc<Upstream>, Permit), 
 
 impl Forwarding {
     fn new(
-        mut exchange: Box<Exchange>,
+        exchange: Box<Exchange>,
         upstream: Arc<Upstream>,
         parts: &mut Parts,
         body: Incoming,
         upgrade: Option<HeaderValue>,
         internal: bool,
     ) -> Self {
-        let down = exchange.down.clone();
         let mut this = Self {
             config: upstream.cluster.config(),
             upstream,
@@ -140,45 +140,54 @@ impl Forwarding {
             hash: None,
             exchange,
         };
-        exchange = this.exchange;
-        if let Some(matched) = exchange.matched.take() {
+        if let Some(matched) = this.exchange.matched.take() {
             this.timeouts = matched.timeouts(&parts.headers, internal);
-            this.hash = matched.hash(&RequestView::of(parts), exchange.remote.ip());
+            this.hash = matched.hash(&RequestView::of(parts), this.exchange.remote.ip());
             if let Some(forward) = matched.forward() {
                 this.priority = forward.priority;
                 if this.upgrade.is_none() {
                     this.retries = RetryState::new(forward.retry_policy.as_ref(), &parts.headers, internal);
                 }
             }
-            let facts = exchange.facts(None);
+            let facts = this.exchange.facts(None);
             matched.mutate_request(parts, &facts);
-            exchange.matched = Some(matched);
+            this.exchange.matched = Some(matched);
         }
-        let idle = this.timeouts.idle.unwrap_or(down.hcm.stream_idle_timeout);
-        let stream = this.timeouts.max_stream.unwrap_or(down.hcm.max_stream_duration);
-        let route = this.timeouts.route.filter(|_| this.upgrade.is_none());
-        exchange.timer = Timer::new(exchange.started, route, stream, idle);
-        head::strip_hop_by_hop(&mut parts.headers);
-        if !down.hcm.proxy_100_continue {
-            // hyper sends "100 Continue" itself when the body is first asked for.
-            parts.headers.remove(http::header::EXPECT);
-        }
-        if !down.hcm.suppress_envoy_headers
-            && let Some(timeout) = this.timeouts.per_try.or(this.timeouts.route)
-        {
-            parts.headers.insert(EXPECTED_TIMEOUT.clone(), HeaderValue::from(millis(timeout)));
-        }
-        if let Some(protocol) = &this.upgrade {
-            parts.headers.insert(http::header::CONNECTION, HeaderValue::from_static("upgrade"));
-            parts.headers.insert(http::header::UPGRADE, protocol.clone());
-        }
-        this.body = match (exchange.progress.is_some(), this.retries.is_some()) {
+        this.exchange.timer = this.timer();
+        this.clean(parts);
+        this.body = match (this.exchange.progress.is_some(), this.retries.is_some()) {
             (false, _) => Body::None,
             (true, true) => Body::Again(Replay::new(body)),
             (true, false) => Body::Once(Some(body)),
         };
-        this.exchange = exchange;
         this
+    }
+
+    fn timer(&self) -> Option<Timer> {
+        let hcm = &self.exchange.down.hcm;
+        let idle = self.timeouts.idle.unwrap_or(hcm.stream_idle_timeout);
+        let stream = self.timeouts.max_stream.unwrap_or(hcm.max_stream_duration);
+        let route = self.timeouts.route.filter(|_| self.upgrade.is_none());
+        Timer::new(self.exchange.started, route, stream, idle)
+    }
+
+    /// Makes the client's head one of ours.
+    fn clean(&self, parts: &mut Parts) {
+        let hcm = &self.exchange.down.hcm;
+        head::strip_hop_by_hop(&mut parts.headers);
+        if !hcm.proxy_100_continue {
+            // hyper sends "100 Continue" itself when the body is first asked for.
+            parts.headers.remove(http::header::EXPECT);
+        }
+        if !hcm.suppress_envoy_headers
+            && let Some(timeout) = self.timeouts.per_try.or(self.timeouts.route)
+        {
+            parts.headers.insert(EXPECTED_TIMEOUT.clone(), HeaderValue::from(millis(timeout)));
+        }
+        if let Some(protocol) = &self.upgrade {
+            parts.headers.insert(http::header::CONNECTION, HeaderValue::from_static("upgrade"));
+            parts.headers.insert(http::header::UPGRADE, protocol.clone());
+        }
     }
 
     async fn run(&mut self, parts: Parts, permit: Permit) -> Result<Response<Source>, LocalReply> {
@@ -545,99 +554,6 @@ async fn limited<F: Future>(exchange: &mut Exchange, future: F) -> Result<F::Out
     .await
 }
 
-/// Envoy's answer to a try that failed for good.
-fn reply_to(failure: &Failure, retried: bool) -> LocalReply {
-    let (flags, details, reason) = match failure {
-        Failure::Connect(_) => (
-            ResponseFlags::UPSTREAM_CONNECTION_FAILURE,
-            "upstream_reset_before_response_started{remote_connection_failure}",
-            "remote connection failure",
-        ),
-        Failure::ConnectTimeout => (
-            ResponseFlags::UPSTREAM_CONNECTION_FAILURE,
-            "upstream_reset_before_response_started{connection_timeout}",
-            "connection timeout",
-        ),
-        Failure::Overflow => {
-            (ResponseFlags::UPSTREAM_OVERFLOW, "upstream_reset_before_response_started{overflow}", "overflow")
-        }
-        Failure::Terminated => (
-            ResponseFlags::UPSTREAM_CONNECTION_TERMINATION,
-            "upstream_reset_before_response_started{connection_termination}",
-            "connection termination",
-        ),
-        Failure::Reset { refused: true } => (
-            ResponseFlags::UPSTREAM_REMOTE_RESET,
-            "upstream_reset_before_response_started{remote_refused_stream_reset}",
-            "remote refused stream reset",
-        ),
-        Failure::Reset { refused: false } => (
-            ResponseFlags::UPSTREAM_REMOTE_RESET,
-            "upstream_reset_before_response_started{remote_reset}",
-            "remote reset",
-        ),
-        Failure::Protocol => (
-            ResponseFlags::UPSTREAM_PROTOCOL_ERROR,
-            "upstream_reset_before_response_started{protocol_error}",
-            "protocol error",
-        ),
-        Failure::Downstream => {
-            let flags = ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION;
-            return LocalReply::new(StatusCode::BAD_REQUEST, "", flags, "downstream_remote_disconnect");
-        }
-    };
-    let again = if retried { "retried and the latest reset reason" } else { "reset reason" };
-    let mut text = format!("upstream connect error or disconnect/reset before headers. {again}: {reason}");
-    if let Failure::Connect(e) = failure {
-        text.push_str(&format!(", transport failure reason: delayed connect error: {}", os_text(e)));
-    }
-    let status = match failure {
-        Failure::Protocol => StatusCode::BAD_GATEWAY,
-        _ => StatusCode::SERVICE_UNAVAILABLE,
-    };
-    let mut reply = LocalReply::new(status, text, flags, details);
-    if matches!(failure, Failure::Overflow) {
-        reply.headers.insert(OVERLOADED.clone(), HeaderValue::from_static("true"));
-    }
-    reply
-}
-
-/// The system's words, without Rust's ` (os error 111)`.
-fn os_text(error: &std::io::Error) -> String {
-    let text = error.to_string();
-    text.split(" (os error").next().unwrap_or(&text).to_owned()
-}
-
-fn timeout_reply(which: TimedOut) -> LocalReply {
-    let (status, body, flags, details) = match which {
-        TimedOut::Route => (
-            StatusCode::GATEWAY_TIMEOUT,
-            "upstream request timeout",
-            ResponseFlags::UPSTREAM_REQUEST_TIMEOUT,
-            "response_timeout",
-        ),
-        TimedOut::Stream => (
-            StatusCode::REQUEST_TIMEOUT,
-            "downstream duration timeout",
-            ResponseFlags::DURATION_TIMEOUT,
-            "max_duration_timeout",
-        ),
-        TimedOut::Idle => {
-            (StatusCode::REQUEST_TIMEOUT, "stream timeout", ResponseFlags::STREAM_IDLE_TIMEOUT, "stream_idle_timeout")
-        }
-    };
-    LocalReply::new(status, body, flags, details)
-}
-
-fn no_host_reply(error: &PickError) -> LocalReply {
-    let (flags, body) = match error {
-        PickError::Dropped { .. } => (ResponseFlags::DROP_OVERLOAD, "drop overload"),
-        _ => (ResponseFlags::NO_HEALTHY_UPSTREAM, "no healthy upstream"),
-    };
-    LocalReply::new(StatusCode::SERVICE_UNAVAILABLE, body, flags, "no_healthy_upstream")
-}
-
 static ATTEMPT_COUNT: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
 static EXPECTED_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
-static OVERLOADED: HeaderName = HeaderName::from_static("x-envoy-overloaded");
 static SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-service-time");

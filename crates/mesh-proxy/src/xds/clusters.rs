@@ -1,6 +1,6 @@
 //! Clusters and their endpoints: warming, swapping, leaving.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -155,17 +155,20 @@ impl Store {
     }
 
     pub(super) fn on_endpoints(&mut self, update: &Update, errors: &mut Vec<String>) {
+        let users = self.users();
+        let none = Vec::new();
         for (name, any) in &update.added {
+            let users = users.get(name.as_str()).unwrap_or(&none);
             let parsed = decode::<ClusterLoadAssignment>(name, any)
                 .and_then(|proto| LoadAssignment::parse(&proto).map_err(|e| e.to_string()));
             match parsed {
                 Ok(assignment) => {
                     let record = Versioned::new(&update.version, any.clone());
                     self.records.lock().endpoints.insert(name.clone(), record);
-                    self.assign(name, assignment);
+                    self.assign(name, users, assignment);
                 }
                 Err(text) => {
-                    for upstream in self.users_of(name) {
+                    for upstream in users {
                         upstream.stats.update_rejected.inc();
                     }
                     errors.push(text);
@@ -176,23 +179,27 @@ impl Store {
         // in Envoy: the cluster's own removal is what ends them.
     }
 
-    fn users_of(&self, service: &str) -> Vec<Arc<Upstream>> {
-        let mut all = self.shared.upstreams.all();
-        all.retain(
-            |u| matches!(&u.cluster.config().discovery, Discovery::Eds { service_name } if &**service_name == service),
-        );
-        all
+    /// The clusters in use by the name of their endpoints. Made once for each
+    /// update: many endpoints must not cost many walks over all clusters.
+    fn users(&self) -> HashMap<String, Vec<Arc<Upstream>>> {
+        let mut users: HashMap<String, Vec<Arc<Upstream>>> = HashMap::new();
+        for upstream in self.shared.upstreams.all() {
+            if let Discovery::Eds { service_name } = &upstream.cluster.config().discovery {
+                users.entry(service_name.to_string()).or_default().push(upstream.clone());
+            }
+        }
+        users
     }
 
-    fn assign(&mut self, name: &str, assignment: LoadAssignment) {
-        for upstream in self.users_of(name) {
+    fn assign(&mut self, name: &str, users: &[Arc<Upstream>], assignment: LoadAssignment) {
+        for upstream in users {
             upstream.stats.update_attempt.inc();
             if self.endpoints.get(name) == Some(&assignment) {
                 upstream.stats.update_no_rebuild.inc();
             } else {
                 upstream.cluster.update_endpoints(&assignment);
                 upstream.stats.membership_change.inc();
-                count_members(&upstream);
+                count_members(upstream);
             }
             upstream.stats.update_success.inc();
         }

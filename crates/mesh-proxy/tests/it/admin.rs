@@ -1,3 +1,5 @@
+//! Admin pages against a running proxy.
+
 use crate::support::{Proxy, TO_BACKEND, bootstrap, http1, server};
 
 #[test]

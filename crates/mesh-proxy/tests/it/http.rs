@@ -1,3 +1,5 @@
+//! HTTP through a proxy with a static bootstrap.
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::Ordering;

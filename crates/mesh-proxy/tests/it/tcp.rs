@@ -1,3 +1,5 @@
+//! TCP through a proxy with a static bootstrap.
+
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 
