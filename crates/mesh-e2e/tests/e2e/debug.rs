@@ -46,13 +46,12 @@ fn endpointz_addresses(endpointz: &Value) -> BTreeSet<String> {
     endpoints.iter().map(endpoint).collect()
 }
 
-#[tokio::test]
-async fn explain_the_debug_pages_and_the_proxy_name_the_same_endpoints() {
+async fn check_agreement(kind: &Kind) {
     wait::bounded(LIMIT_S, async {
         let mesh = Mesh::new(3);
         let _replicas = mesh.start_replicas();
         let pilot = Pilot::start(mesh.path()).await;
-        let sidecar = start_frontend(&Kind::Native, &mesh, &pilot).await;
+        let sidecar = start_frontend(kind, &mesh, &pilot).await;
         let client = Client::connect(mesh.entrance(), BACKEND).await.unwrap();
         spread(&client, 3).await.unwrap();
 
@@ -78,12 +77,33 @@ async fn explain_the_debug_pages_and_the_proxy_name_the_same_endpoints() {
 }
 
 #[tokio::test]
+async fn explain_the_debug_pages_and_the_native_proxy_name_the_same_endpoints() {
+    check_agreement(&Kind::Native).await;
+}
+
+#[tokio::test]
+async fn explain_the_debug_pages_and_envoy_name_the_same_endpoints() {
+    let Some(envoy) = Kind::envoy() else { return };
+    check_agreement(&envoy).await;
+}
+
+#[tokio::test]
+async fn the_founding_documents_greps_find_what_they_look_for_in_envoy() {
+    let Some(envoy) = Kind::envoy() else { return };
+    check_greps(&envoy).await;
+}
+
+#[tokio::test]
 async fn the_founding_documents_greps_find_what_they_look_for() {
+    check_greps(&Kind::Native).await;
+}
+
+async fn check_greps(kind: &Kind) {
     wait::bounded(LIMIT_S, async {
         let mesh = Mesh::new(2);
         let _replicas = mesh.start_replicas();
         let pilot = Pilot::start(mesh.path()).await;
-        let sidecar = start_frontend(&Kind::Native, &mesh, &pilot).await;
+        let sidecar = start_frontend(kind, &mesh, &pilot).await;
         let dump = sidecar.page("/config_dump?include_eds").await;
         assert!(dump.json()["configs"].is_array());
         let grepped = dump.body.lines().filter(|line| line.contains("8000") && line.contains("cluster"));
