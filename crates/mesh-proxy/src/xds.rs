@@ -12,6 +12,7 @@
 pub(crate) mod client;
 mod clusters;
 pub(crate) mod dns;
+mod honour;
 mod listeners;
 pub(crate) mod record;
 mod routes;

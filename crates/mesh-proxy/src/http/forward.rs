@@ -167,6 +167,8 @@ impl Forwarding {
         let hcm = &self.exchange.down.hcm;
         let idle = self.timeouts.idle.unwrap_or(hcm.stream_idle_timeout);
         let stream = self.timeouts.max_stream.unwrap_or(hcm.max_stream_duration);
+        let set = |d: Option<Duration>| d.filter(|d| !d.is_zero());
+        let stream = [set(stream), set(self.config.max_stream_duration)].into_iter().flatten().min();
         let route = self.timeouts.route.filter(|_| self.upgrade.is_none());
         Timer::new(self.exchange.started, route, stream, idle)
     }
@@ -358,7 +360,11 @@ impl Forwarding {
                 _ => sending.http1(parts, body).await,
             }
         };
-        let result = match self.timeouts.per_try.filter(|d| !d.is_zero()) {
+        // Until the response's head comes nothing moves towards us: the idle
+        // limit of a try is then a limit of the try.
+        let per_try =
+            [self.timeouts.per_try, self.timeouts.per_try_idle].into_iter().flatten().filter(|d| !d.is_zero()).min();
+        let result = match per_try {
             None => limited(&mut self.exchange, exchange).await.map(Some),
             Some(per_try) => {
                 let timed = async { tokio::time::timeout(per_try, exchange).await.ok() };

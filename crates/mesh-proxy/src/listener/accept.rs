@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use mesh_engine::listener::{FilterChain, ListenerFilterKind, NetworkFilter};
-use mesh_engine::{Connection, Listener};
+use mesh_engine::{Connection, Facts, Listener, ResponseFlags};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 
@@ -95,9 +95,32 @@ impl Arrival {
         let first = std::mem::take(&mut arrived.findings.first).freeze();
         let Some(chain) = self.chain(&arrived) else {
             self.stats.no_filter_chain_match.inc();
+            self.log_unmatched(&arrived);
             return;
         };
         self.hand_over(stream, first, arrived, chain).await;
+    }
+
+    fn log_unmatched(&self, arrived: &Arrived) {
+        let shared = &self.worker.shared;
+        let facts = Facts {
+            flags: ResponseFlags::NO_ROUTE_FOUND,
+            connection_termination_details: Some("filter_chain_not_found"),
+            start_time: Some(std::time::SystemTime::now()),
+            duration: Some(self.opened.elapsed()),
+            downstream_remote: Some(self.remote),
+            downstream_direct_remote: Some(self.remote),
+            downstream_local: Some(arrived.local),
+            server_name: arrived.findings.server_name.as_deref(),
+            hostname: Some(&shared.hostname),
+            response_code: Some(0),
+            access_log_type: Some("NotSet"),
+            ..Facts::default()
+        };
+        let random = self.worker.random();
+        for log in arrived.listener.access_log.iter().filter(|l| l.wants(&facts, random)) {
+            self.worker.logs.borrow_mut().append(&shared.logs, &log.sink, |out| log.write(&facts, out));
+        }
     }
 
     async fn inspect(&self, stream: &mut TcpStream) -> Option<Arrived> {

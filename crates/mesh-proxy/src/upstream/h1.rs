@@ -9,6 +9,7 @@ use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{Builder, Connection, SendRequest};
+use mesh_engine::ClusterConfig;
 use tokio::time::Instant;
 
 use super::Failure;
@@ -23,6 +24,7 @@ pub(crate) struct H1 {
     conn: Option<Connection<Io, ReqBody>>,
     ended: bool,
     pub(crate) requests: u32,
+    pub(crate) opened: Instant,
     pub(crate) idle_since: Instant,
     _counted: Counted,
 }
@@ -31,14 +33,23 @@ pub(crate) struct H1 {
 pub(crate) type Unsent = (Failure, Option<Request<ReqBody>>);
 
 impl H1 {
-    pub(crate) async fn handshake(io: Io, counted: Counted, max_headers: u32) -> Result<Box<Self>, Failure> {
+    pub(crate) async fn handshake(io: Io, counted: Counted, config: &ClusterConfig) -> Result<Box<Self>, Failure> {
         let mut builder = Builder::new();
-        if max_headers != HEADERS_DEFAULT {
-            builder.max_headers(max_headers as usize);
+        if config.max_response_headers_count != HEADERS_DEFAULT {
+            builder.max_headers(config.max_response_headers_count as usize);
         }
+        builder.title_case_headers(config.http.http1.proper_case);
         let (send, conn) = builder.handshake(io).await.map_err(|_| Failure::Protocol)?;
-        let idle_since = Instant::now();
-        Ok(Box::new(Self { send, conn: Some(conn), ended: false, requests: 0, idle_since, _counted: counted }))
+        let opened = Instant::now();
+        Ok(Box::new(Self {
+            send,
+            conn: Some(conn),
+            ended: false,
+            requests: 0,
+            opened,
+            idle_since: opened,
+            _counted: counted,
+        }))
     }
 
     /// Sends `request` and waits for the response's head. Body bytes go both

@@ -27,6 +27,7 @@ pub(crate) struct H2 {
     streams_max: usize,
     pub(crate) active: Cell<usize>,
     pub(crate) requests: Cell<u32>,
+    pub(crate) opened: Instant,
     pub(crate) idle_since: Cell<Instant>,
     /// Takes no new requests: it has ended, or is told to go away.
     pub(crate) closing: Rc<Cell<bool>>,
@@ -73,6 +74,7 @@ impl H2 {
             streams_max: options.max_concurrent_streams as usize,
             active: Cell::new(0),
             requests: Cell::new(0),
+            opened: Instant::now(),
             idle_since: Cell::new(Instant::now()),
             closing,
         }))

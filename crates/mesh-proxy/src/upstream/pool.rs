@@ -119,7 +119,7 @@ impl Pool {
     async fn new_h1(self: &Rc<Self>, config: &ClusterConfig, permit: Option<Permit>) -> Result<Box<H1>, Failure> {
         let (io, counted) = self.connect(config, permit, true).await?;
         self.upstream.stats.upstream_cx_http1_total.inc();
-        H1::handshake(io, counted, config.max_response_headers_count).await
+        H1::handshake(io, counted, config).await
     }
 
     /// Takes back a connection whose response has ended.
@@ -129,7 +129,7 @@ impl Pool {
             self.upstream.stats.upstream_cx_max_requests.inc();
             return;
         }
-        if self.retired.get() || !h1.ready_again() {
+        if self.retired.get() || too_old(&config, h1.opened) || !h1.ready_again() {
             return;
         }
         while let Some(waiter) = self.waiting.borrow_mut().pop_front() {
@@ -174,7 +174,7 @@ impl Pool {
 
     fn h2_with_room(&self, config: &ClusterConfig) -> Option<Rc<H2>> {
         let mut all = self.h2.borrow_mut();
-        all.retain(|c| !c.closing.get());
+        all.retain(|c| !c.closing.get() && !too_old(config, c.opened));
         let at = all.iter().position(|c| c.has_room())?;
         let h2 = all[at].clone();
         if config.max_requests_per_connection.is_some_and(|max| h2.requests.get() + 1 >= max) {
@@ -330,6 +330,12 @@ impl Drop for Counted {
             });
         }
     }
+}
+
+/// Whether a connection has lived as long as its cluster lets it. Requests
+/// under way on it may finish.
+fn too_old(config: &ClusterConfig, opened: Instant) -> bool {
+    config.max_connection_duration.is_some_and(|max| !max.is_zero() && opened.elapsed() >= max)
 }
 
 pub(crate) fn millis(duration: Duration) -> u64 {

@@ -54,6 +54,7 @@ impl Store {
         let parsed = decode::<Cluster>(name, &any).and_then(|proto| {
             ClusterConfig::parse(&proto).map(|c| (initial_wait(&proto), c)).map_err(|e| e.to_string())
         });
+        let parsed = parsed.and_then(|(wait, config)| super::honour::cluster(&config).map(|()| (wait, config)));
         let (wait, config) = match parsed {
             Ok(parsed) => parsed,
             Err(text) => {

@@ -127,6 +127,7 @@ impl Store {
     fn prepare(&mut self, name: &str, any: &Any, version: &str, fixed: bool) -> Result<Warming, String> {
         let message: proto::Listener = decode(name, any)?;
         let listener = Listener::parse(&message, &self.runtime.routes).map_err(|e| e.to_string())?;
+        super::honour::listener(&listener)?;
         let addresses = addresses(&listener);
         self.check_addresses(name, &addresses)?;
         for table in inline_tables(&listener) {

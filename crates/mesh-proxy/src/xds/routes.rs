@@ -38,6 +38,7 @@ impl Store {
         }
         let parsed = decode::<RouteConfiguration>(name, any)
             .and_then(|proto| RouteTable::parse(&proto).map_err(|e| e.to_string()))
+            .and_then(|table| super::honour::routes(&table).map(|()| table))
             .and_then(|table| self.check_clusters(&table, false).map(|()| table));
         let mut records = self.records.lock();
         let entry = records.routes.entry(name.to_owned()).or_default();
