@@ -122,6 +122,7 @@ fn listeners(settings: &Settings) -> Vec<Value> {
 /// A listener that forwards one path and answers 404 to all else.
 fn listener(settings: &Settings, port: u16, prefix: &str, path: &str, cluster: &str) -> Value {
     json!({
+        "name": format!("{}_{port}", settings.bind),
         "address": socket(settings.bind, port),
         "filter_chains": [{ "filters": [{
             "name": "envoy.filters.network.http_connection_manager",

@@ -15,7 +15,7 @@ use rand::{Rng, SeedableRng};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
-use tracing::{debug, warn};
+use tracing::debug;
 
 use super::dial::{self, Connection};
 use super::{Event, Options};
@@ -82,7 +82,8 @@ impl Driver {
                 End::Abandoned => return,
             };
             let retry_in = self.backoff();
-            warn!(target = %self.options.target, %reason, ?retry_in, "ADS stream ended; connecting again.");
+            // The owner is told, and decides how loud that is.
+            debug!(target = %self.options.target, %reason, ?retry_in, "ADS stream ended; connecting again.");
             if self.events.send(Event::Disconnected { reason, retry_in }).await.is_err()
                 || self.heeding(tokio::time::sleep(retry_in)).await.is_err()
             {
