@@ -4,6 +4,7 @@
 //! process: the first proxy started with [`install`] sets it up, the rest log
 //! through it. `/logging` then changes the level for the process.
 
+use std::io::IsTerminal;
 use std::sync::OnceLock;
 
 use tracing_subscriber::filter::LevelFilter;
@@ -27,7 +28,8 @@ pub(crate) fn level(name: &str) -> Option<LevelFilter> {
 /// nothing if the process already has one.
 pub fn install(name: &str) {
     let (filter, handle) = reload::Layer::new(level(name).unwrap_or(LevelFilter::INFO));
-    let format = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(true);
+    let colour = std::io::stderr().is_terminal();
+    let format = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colour).with_target(true);
     if tracing_subscriber::registry().with(filter).with(format).try_init().is_ok() {
         // Cannot be set already: only the one successful `try_init` gets here.
         let _ = HANDLE.set(handle);

@@ -133,7 +133,9 @@ impl Arrival {
             let _ = crate::upstream::connect::set_keepalive(&socket2::SockRef::from(&*stream), keepalive);
         }
         let mut findings = Findings::default();
-        let captured = inspect::wants(&accepted_by, ListenerFilterKind::OriginalDst, local.port());
+        // As in Envoy, handing over by destination brings the filter that restores it.
+        let captured =
+            accepted_by.use_original_dst || inspect::wants(&accepted_by, ListenerFilterKind::OriginalDst, local.port());
         let restored = captured.then(|| socket::original_destination(stream, local)).flatten();
         let destination = restored.unwrap_or(local);
         self.stats.downstream_pre_cx_active.inc();
