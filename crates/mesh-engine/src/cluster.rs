@@ -60,8 +60,9 @@ pub struct ClusterConfig {
     pub close_connections_on_host_set_change: bool,
     /// TCP keepalive of upstream connections.
     pub tcp_keepalive: Option<TcpKeepalive>,
-    /// Local address of upstream connections.
-    pub source_address: Option<SocketAddr>,
+    /// Local addresses of upstream connections; see
+    /// [`ClusterConfig::source_for`].
+    pub source_addresses: Vec<SocketAddr>,
     /// One pool per downstream connection.
     pub pool_per_downstream_connection: bool,
     /// Which rule objects shaped it.
@@ -280,6 +281,12 @@ pub struct TcpKeepalive {
 }
 
 impl ClusterConfig {
+    /// The local address to connect to `endpoint` from: the first of its
+    /// address family; `None` leaves the choice to the system.
+    pub fn source_for(&self, endpoint: SocketAddr) -> Option<SocketAddr> {
+        self.source_addresses.iter().copied().find(|source| source.is_ipv4() == endpoint.is_ipv4())
+    }
+
     /// Reads a cluster.
     ///
     /// # Errors

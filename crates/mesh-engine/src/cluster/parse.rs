@@ -59,7 +59,7 @@ pub(super) fn cluster(proto: &xds::Cluster) -> Result<ClusterConfig, ConfigError
         locality_weighted: lb.locality_weighted || common_weighted,
         close_connections_on_host_set_change: close_on_change,
         tcp_keepalive: tcp_keepalive(&at, proto)?,
-        source_address: source_address(&at.field("upstream_bind_config"), proto.upstream_bind_config.as_ref())?,
+        source_addresses: source_addresses(&at.field("upstream_bind_config"), proto.upstream_bind_config.as_ref())?,
         pool_per_downstream_connection: proto.connection_pool_per_downstream_connection,
         origins: origin::read(proto.metadata.as_ref()),
         hash: xxhash_rust::xxh3::xxh3_64(&proto.encode_to_vec()),
@@ -288,16 +288,34 @@ fn tcp_keepalive(at: &At<'_>, proto: &xds::Cluster) -> Result<Option<TcpKeepaliv
     Ok(options.tcp_keepalive.as_ref().map(protocol::tcp_keepalive))
 }
 
-fn source_address(at: &At<'_>, proto: Option<&core::BindConfig>) -> Result<Option<std::net::SocketAddr>, ConfigError> {
-    let Some(proto) = proto else { return Ok(None) };
+/// The source address, then the extra ones for the other address family.
+fn source_addresses(at: &At<'_>, proto: Option<&core::BindConfig>) -> Result<Vec<std::net::SocketAddr>, ConfigError> {
+    let Some(proto) = proto else { return Ok(Vec::new()) };
     honour!(at, proto, core::BindConfig =>
-        honour [source_address]
+        honour [source_address extra_source_addresses]
         ignore [validate_network_namespaces]
-        refuse [freebind socket_options extra_source_addresses additional_source_addresses local_address_selector]
+        refuse [freebind socket_options additional_source_addresses local_address_selector]
     );
-    let Some(socket) = &proto.source_address else { return Ok(None) };
-    let address = core::Address { address: Some(core::address::Address::SocketAddress(socket.clone())) };
-    parse::socket_address(&at.field("source_address"), Some(&address)).map(Some)
+    let parse = |at: &At<'_>, socket: &core::SocketAddress| {
+        let address = core::Address { address: Some(core::address::Address::SocketAddress(socket.clone())) };
+        parse::socket_address(at, Some(&address))
+    };
+    let mut addresses = Vec::new();
+    if let Some(socket) = &proto.source_address {
+        addresses.push(parse(&at.field("source_address"), socket)?);
+    }
+    for (i, extra) in proto.extra_source_addresses.iter().enumerate() {
+        let at = &at.index("extra_source_addresses", i);
+        honour!(at, extra, core::ExtraSourceAddress =>
+            honour [address]
+            ignore []
+            refuse [socket_options]
+        );
+        if let Some(socket) = &extra.address {
+            addresses.push(parse(&at.field("address"), socket)?);
+        }
+    }
+    Ok(addresses)
 }
 
 const CONNECT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);

@@ -99,3 +99,15 @@ fn what_envoy_accepts_without_endpoints_is_accepted() {
         assert!(parse(yaml).is_ok(), "{yaml}");
     }
 }
+
+#[test]
+fn connections_leave_from_the_first_source_of_the_endpoints_family() {
+    let cluster = parse(
+        "{name: x, type: STATIC, upstream_bind_config: {source_address: {address: 127.0.0.6, port_value: 0}, \
+         extra_source_addresses: [{address: {address: '::6', port_value: 0}}]}}",
+    )
+    .unwrap();
+    let source = |endpoint: &str| cluster.source_for(endpoint.parse().unwrap()).map(|a| a.to_string());
+    assert_eq!(source("10.0.0.1:80").as_deref(), Some("127.0.0.6:0"));
+    assert_eq!(source("[fd00::1]:80").as_deref(), Some("[::6]:0"));
+}

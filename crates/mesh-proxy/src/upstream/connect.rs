@@ -32,7 +32,7 @@ async fn open(address: SocketAddr, dial: &Dial) -> io::Result<TcpStream> {
     if let Some(keepalive) = dial.keepalive {
         set_keepalive(&socket2::SockRef::from(&socket), &keepalive)?;
     }
-    if let Some(source) = dial.source.filter(|s| s.is_ipv4() == address.is_ipv4()) {
+    if let Some(source) = dial.source {
         // The port is chosen at connect, by the whole four-tuple: otherwise
         // one source address would run out after 28,000 connections.
         nix::sys::socket::setsockopt(&socket, nix::sys::socket::sockopt::IpBindAddressNoPort, &true)?;

@@ -278,8 +278,11 @@ impl Counted {
 
     /// Connects to the host.
     pub(crate) async fn dial(&self, config: &ClusterConfig) -> Result<tokio::net::TcpStream, Failure> {
-        let dial =
-            Dial { source: config.source_address, timeout: config.connect_timeout, keepalive: config.tcp_keepalive };
+        let dial = Dial {
+            source: config.source_for(self.host.address),
+            timeout: config.connect_timeout,
+            keepalive: config.tcp_keepalive,
+        };
         let result = connect::connect(self.host.address, &dial).await;
         match &result {
             Ok(_) => {
