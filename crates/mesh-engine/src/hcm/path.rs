@@ -91,10 +91,11 @@ fn needs_canonical(path: &str) -> bool {
     path.contains('\\') || path.contains("/.") || path.contains('%')
 }
 
-/// Resolves `.` and `..` (also as `%2e`), turns `\` into `/`; `None` for what
-/// cannot be normal: an escaped NUL, or a path that is not absolute.
+/// Resolves `.` and `..` (also as `%2e`), turns `\` into `/`, and writes plainly
+/// what needs no escape; `None` for what cannot be normal: an escaped NUL, or a
+/// path that is not absolute.
 fn canonical(path: &str) -> Option<String> {
-    let path = path.replace('\\', "/");
+    let path = unescape_plain(&path.replace('\\', "/"));
     if !path.starts_with('/') || path.as_bytes().windows(3).any(|w| is_escape(w, b"00")) {
         return None;
     }
@@ -120,6 +121,28 @@ fn canonical(path: &str) -> Option<String> {
         }
     }
     Some(format!("/{}", kept.join("/")))
+}
+
+/// Replaces escapes of characters that mean the same without (RFC 3986, 2.3).
+fn unescape_plain(path: &str) -> String {
+    let mut out = String::with_capacity(path.len());
+    let mut rest = path;
+    while let Some(at) = rest.find('%') {
+        let (before, escape) = rest.split_at(at);
+        out.push_str(before);
+        let plain = escape.get(1..3).and_then(|hex| u8::from_str_radix(hex, 16).ok()).map(char::from);
+        match plain.filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_' | '~')) {
+            Some(plain) => {
+                out.push(plain);
+                rest = &escape[3..];
+            }
+            None => {
+                out.push('%');
+                rest = &escape[1..];
+            }
+        }
+    }
+    out + rest
 }
 
 fn merged(path: &str) -> String {

@@ -22,8 +22,9 @@ impl Matched {
     /// then the host, then the path. `facts` need not hold the request: its
     /// head as it stands is put in here.
     ///
-    /// A path that changes is kept in `x-envoy-original-path`; a router with
-    /// `suppress_envoy_headers` takes that out again.
+    /// A host that changes is kept in `x-envoy-original-host`, a path in
+    /// `x-envoy-original-path`; a router with `suppress_envoy_headers` takes
+    /// them out again.
     pub fn mutate_request(&self, parts: &mut Parts, facts: &Facts<'_>) {
         for mutations in self.levels().into_iter().flatten() {
             let mutations = &mutations.request;
@@ -89,10 +90,11 @@ impl Matched {
         if old.as_bytes() == new.as_bytes() {
             return;
         }
-        if forward.append_x_forwarded_host
-            && let Ok(old) = HeaderValue::from_str(&old)
-        {
-            parts.headers.append(X_FORWARDED_HOST, old);
+        if let Ok(old) = HeaderValue::from_str(&old) {
+            if forward.append_x_forwarded_host {
+                parts.headers.append(X_FORWARDED_HOST, old.clone());
+            }
+            parts.headers.insert(X_ENVOY_ORIGINAL_HOST, old);
         }
         set_authority(parts, &new);
     }
@@ -255,6 +257,7 @@ fn set_path(parts: &mut Parts, path: &str) {
 }
 
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_ENVOY_ORIGINAL_HOST: HeaderName = HeaderName::from_static("x-envoy-original-host");
 const X_ENVOY_ORIGINAL_PATH: HeaderName = HeaderName::from_static("x-envoy-original-path");
 const TIMEOUT_HEADER: &str = "x-envoy-upstream-rq-timeout-ms";
 const PER_TRY_HEADER: &str = "x-envoy-upstream-rq-per-try-timeout-ms";

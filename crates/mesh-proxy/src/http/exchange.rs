@@ -52,6 +52,8 @@ pub(crate) struct Exchange {
     pub(crate) bytes_sent: u64,
     pub(crate) attempts: u32,
     pub(crate) attempt: Option<Attempt>,
+    /// The cluster that had no host for the request.
+    pub(crate) unreached: Option<Arc<Upstream>>,
     pub(crate) failure: Option<String>,
     pub(crate) timer: Option<Timer>,
     /// The whole response went down.
@@ -122,6 +124,7 @@ impl Exchange {
             bytes_sent: 0,
             attempts: 0,
             attempt: None,
+            unreached: None,
             failure: None,
             timer: None,
             complete: false,
@@ -172,7 +175,7 @@ impl Exchange {
             downstream_local: Some(down.local),
             upstream_host: attempt.map(|a| a.flight.host().address),
             upstream_host_name: attempt.map(|a| &*a.flight.host().hostname).filter(|n| !n.is_empty()),
-            upstream_cluster: attempt.map(|a| &**a.upstream.cluster.name()),
+            upstream_cluster: attempt.map(|a| &a.upstream).or(self.unreached.as_ref()).map(|u| &**u.cluster.name()),
             upstream_failure: self.failure.as_deref(),
             attempts: self.attempts,
             route_name: self.matched.as_ref().map(|m| &*m.route().name),

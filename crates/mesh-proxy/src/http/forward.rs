@@ -302,6 +302,7 @@ impl Forwarding {
             Tried::TimedOut(which) => Err(timeout_reply(which)),
             Tried::NoHost(error) => {
                 stats.upstream_cx_none_healthy.inc();
+                self.exchange.unreached = Some(self.upstream.clone());
                 Err(no_host_reply(&error))
             }
         })

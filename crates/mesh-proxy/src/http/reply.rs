@@ -13,9 +13,12 @@ use crate::upstream::Failure;
 /// Envoy's answer to a try that failed for good.
 pub(crate) fn reply_to(failure: &Failure, retried: bool) -> LocalReply {
     let (flags, details, reason) = match failure {
-        Failure::Connect(_) => (
+        Failure::Connect(error) => (
             ResponseFlags::UPSTREAM_CONNECTION_FAILURE,
-            "upstream_reset_before_response_started{remote_connection_failure}",
+            match error.kind() {
+                std::io::ErrorKind::ConnectionRefused => REFUSED,
+                _ => "upstream_reset_before_response_started{remote_connection_failure}",
+            },
             "remote connection failure",
         ),
         Failure::ConnectTimeout => (
@@ -52,10 +55,7 @@ pub(crate) fn reply_to(failure: &Failure, retried: bool) -> LocalReply {
         }
     };
     let again = if retried { "retried and the latest reset reason" } else { "reset reason" };
-    let mut text = format!("upstream connect error or disconnect/reset before headers. {again}: {reason}");
-    if let Failure::Connect(e) = failure {
-        text.push_str(&format!(", transport failure reason: delayed connect error: {}", os_text(e)));
-    }
+    let text = format!("upstream connect error or disconnect/reset before headers. {again}: {reason}");
     let status = match failure {
         Failure::Protocol => StatusCode::BAD_GATEWAY,
         _ => StatusCode::SERVICE_UNAVAILABLE,
@@ -65,12 +65,6 @@ pub(crate) fn reply_to(failure: &Failure, retried: bool) -> LocalReply {
         reply.headers.insert(OVERLOADED.clone(), HeaderValue::from_static("true"));
     }
     reply
-}
-
-/// The system's words, without Rust's ` (os error 111)`.
-fn os_text(error: &std::io::Error) -> String {
-    let text = error.to_string();
-    text.split(" (os error").next().unwrap_or(&text).to_owned()
 }
 
 /// Envoy's answer when a timeout of the request has run out.
@@ -103,5 +97,9 @@ pub(crate) fn no_host_reply(error: &PickError) -> LocalReply {
     };
     LocalReply::new(StatusCode::SERVICE_UNAVAILABLE, body, flags, "no_healthy_upstream")
 }
+
+/// The reason that a client does not see.
+const REFUSED: &str =
+    "upstream_reset_before_response_started{remote_connection_failure|delayed_connect_error:_Connection_refused}";
 
 static OVERLOADED: HeaderName = HeaderName::from_static("x-envoy-overloaded");

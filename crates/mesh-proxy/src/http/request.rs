@@ -178,6 +178,7 @@ pub(crate) fn local(mut exchange: Box<Exchange>, reply: LocalReply, head_request
 /// What every response gets on its way down, local or not.
 pub(crate) fn finish(exchange: &mut Exchange, status: StatusCode, headers: &mut HeaderMap) {
     let down = exchange.down.clone();
+    exchange.status = Some(status.as_u16());
     if let Some(matched) = exchange.matched.take() {
         let facts = exchange.facts(exchange.head.as_ref().map(RequestView::of));
         matched.mutate_response(headers, &facts);
@@ -197,7 +198,6 @@ pub(crate) fn finish(exchange: &mut Exchange, status: StatusCode, headers: &mut 
     if let Some(via) = &down.hcm.via {
         headers.append(header::VIA, via.clone());
     }
-    exchange.status = Some(status.as_u16());
     if down.hcm.max_requests_per_connection.is_some_and(|max| down.state.requests.get() >= u64::from(max)) {
         down.state.drain();
         down.stats.downstream_cx_max_requests_reached.inc();
