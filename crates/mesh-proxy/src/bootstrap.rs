@@ -103,6 +103,7 @@ pub(crate) fn load(options: &Options) -> Result<Loaded, BootstrapError> {
     }
     let mut bootstrap = merged.ok_or(BootstrapError::Missing)?;
     override_node(&mut bootstrap, options);
+    name_listeners(&mut bootstrap);
     let ads = check(&bootstrap, &mut ignored)?;
     Ok(Loaded { bootstrap, ads, ignored })
 }
@@ -131,6 +132,15 @@ fn parse(origin: &str, text: &str, options: &Options, ignored: &mut Vec<String>)
         }
     }
     Err(refuse(error))
+}
+
+/// Static listeners may go without a name (Envoy draws one at random); each
+/// gets one by its place, since everything here is told apart by name.
+fn name_listeners(bootstrap: &mut Bootstrap) {
+    let listeners = bootstrap.static_resources.iter_mut().flat_map(|s| &mut s.listeners);
+    for (place, listener) in listeners.enumerate().filter(|(_, l)| l.name.is_empty()) {
+        listener.name = format!("static-listener-{place}");
+    }
 }
 
 /// YAML as a JSON value, through the well-known `google.protobuf.Struct`.
@@ -326,5 +336,13 @@ dynamic_resources:
         let loaded = load(&options).unwrap();
         assert_eq!(loaded.bootstrap.node.unwrap().id, "a");
         assert_eq!(loaded.ignored.len(), 1);
+    }
+
+    #[test]
+    fn static_listeners_without_a_name_get_one_each() {
+        let loaded = check("static_resources: {listeners: [{}, {name: own}, {}]}").unwrap();
+        let listeners = loaded.bootstrap.static_resources.unwrap().listeners;
+        let names: Vec<&str> = listeners.iter().map(|l| l.name.as_str()).collect();
+        assert_eq!(names, ["static-listener-0", "own", "static-listener-2"]);
     }
 }
