@@ -95,13 +95,8 @@ impl Store {
             self.cluster(&cluster.name, pack(cluster), "", true)
                 .map_err(|detail| resource_error("cluster", &cluster.name, detail))?;
         }
-        for (index, listener) in resources.listeners.iter().enumerate() {
-            let mut listener = listener.clone();
-            if listener.name.is_empty() {
-                // As Envoy does: two without a name are two listeners.
-                listener.name = format!("unnamed_{index}");
-            }
-            let taken_port = self.listener(&listener.name, pack(&listener), "", true);
+        for listener in &resources.listeners {
+            let taken_port = self.listener(&listener.name, pack(listener), "", true);
             match taken_port {
                 Ok(()) => {}
                 // The port may become free; the rest of the proxy works meanwhile.
