@@ -27,7 +27,11 @@ pub(crate) fn run(root: &Path, args: &Args) -> Outcome {
     })?;
     step("doc", || {
         let doc = ["doc", "--workspace", "--no-deps", "--document-private-items", "--quiet"];
-        shell::run(shell::cargo(root).args(doc).env("RUSTDOCFLAGS", "--deny warnings"))
+        shell::run(
+            shell::cargo(root)
+                .args(doc)
+                .env("RUSTDOCFLAGS", "--deny warnings --allow rustdoc::private-intra-doc-links"),
+        )
     })?;
     if !args.no_peers {
         step("peers", || peers::run(root))?;

@@ -2,13 +2,13 @@
 //! `PROXY_CONFIG`, mesh config and the pod's labels.
 //!
 //! [`settle`] reads the inputs into [`Settings`] and notes on what it could not
-//! honour; [`render`] writes the bootstrap. Both are functions of their
+//! honour; [`render()`] writes the bootstrap. Both are functions of their
 //! arguments alone.
 //!
 //! Which input wins, weakest first: built-in default, `defaultConfig` of the
 //! mesh config, `PROXY_CONFIG`, the annotation `proxy.istio.io/config`, flags.
 //!
-//! Invariant: what [`render`] writes is accepted by Envoy and by our own proxy;
+//! Invariant: what [`render()`] writes is accepted by Envoy and by our own proxy;
 //! no TLS occurs in it.
 
 mod node;

@@ -1,7 +1,7 @@
 //! Listeners, and the parts that all of them are made of.
 //!
-//! [`outbound`] decides which listeners a workload's calls need and which
-//! services share or fight for one, [`inbound`] what happens to calls to it.
+//! [`outbound()`] decides which listeners a workload's calls need and which
+//! services share or fight for one, [`inbound()`] what happens to calls to it.
 
 mod access_log;
 mod http;

@@ -1,6 +1,6 @@
 //! Route configurations: which host and request goes to which cluster.
 //!
-//! [`assign`] decides once per scope which VirtualService speaks for which
+//! [`assign()`] decides once per scope which VirtualService speaks for which
 //! host; [`outbound`] writes the routes of one listener.
 
 mod action;

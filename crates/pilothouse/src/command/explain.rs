@@ -29,8 +29,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "WORKLOAD")]
     from: String,
 
-    /// What is asked for: http://, https://, grpc:// or tcp:// HOST[:PORT][/PATH]; without a port 80, for https 443
-    #[arg(long, value_name = "URL")]
+    // Not a doc comment: its brackets would be links.
+    #[arg(long, value_name = "URL", help = TO_HELP)]
     to: String,
 
     /// HTTP method; GET by default, POST for gRPC
@@ -92,3 +92,6 @@ fn json(explanation: &Explanation) -> Result<String> {
         serde_json::to_string_pretty(explanation).map_err(|error| Failure::other("cannot write JSON", &error))?;
     Ok(text + "\n")
 }
+
+const TO_HELP: &str =
+    "What is asked for: http://, https://, grpc:// or tcp:// HOST[:PORT][/PATH]; without a port 80, for https 443";
