@@ -49,11 +49,29 @@ impl Response {
     /// The protobuf message, assembled from the resources' own bytes: a
     /// `DiscoveryResponse` or a `DeltaDiscoveryResponse`.
     pub fn encode(&self, variant: Variant) -> Bytes {
+        self.assemble(variant, BytesMut::new()).freeze()
+    }
+
+    /// The message behind gRPC's prefix (no compression, length), in one
+    /// allocation that is gone as soon as the connection has taken it.
+    ///
+    /// Source: <https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>
+    pub fn encode_frame(&self, variant: Variant) -> Bytes {
+        let mut out = BytesMut::new();
+        out.put_bytes(0, GRPC_PREFIX_BYTES);
+        let mut out = self.assemble(variant, out);
+        // Responses end far below 4 GiB: a resource is bounded, and so is their number.
+        let length = u32::try_from(out.len() - GRPC_PREFIX_BYTES).unwrap_or(u32::MAX);
+        out[1..GRPC_PREFIX_BYTES].copy_from_slice(&length.to_be_bytes());
+        out.freeze()
+    }
+
+    fn assemble(&self, variant: Variant, mut out: BytesMut) -> BytesMut {
         // 64 bytes cover the tags and lengths around one resource.
         let per_resource = self.type_url.len() + 64;
         let resources: usize = self.resources.iter().map(|r| r.body.len() + r.name.len() + per_resource).sum();
         let removed: usize = self.removed.iter().map(|n| n.len() + 8).sum();
-        let mut out = BytesMut::with_capacity(resources + removed + 2 * per_resource);
+        out.reserve(resources + removed + 2 * per_resource);
         put_field(&mut out, 1, self.version.as_bytes());
         for resource in &self.resources {
             match variant {
@@ -71,9 +89,12 @@ impl Response {
                 put_field(&mut out, 6, name.as_bytes());
             }
         }
-        out.freeze()
+        out
     }
 }
+
+/// A flag for compression and a length of four bytes.
+const GRPC_PREFIX_BYTES: usize = 5;
 
 /// A content hash as a version string.
 pub(super) fn version(hash: u64) -> String {

@@ -27,7 +27,7 @@ impl<D: Message + Default + 'static> Codec for BytesOut<D> {
     }
 
     fn decoder(&mut self) -> Typed<D> {
-        Typed(PhantomData)
+        Typed::new()
     }
 }
 
@@ -44,7 +44,14 @@ impl Encoder for AsIs {
     }
 }
 
+/// Reads messages of type `D`.
 pub(crate) struct Typed<D>(PhantomData<fn() -> D>);
+
+impl<D> Typed<D> {
+    pub(crate) fn new() -> Self {
+        Self(PhantomData)
+    }
+}
 
 impl<D: Message + Default> Decoder for Typed<D> {
     type Item = D;

@@ -127,7 +127,7 @@ impl<S: Source, O: Observer> Open<'_, S, O> {
                 Err(mpsc::error::TrySendError::Closed(())) => return false,
             };
             let Some(response) = self.subscriber.poll(now) else { return false };
-            let bytes = response.encode(self.peer.variant);
+            let bytes = response.encode_frame(self.peer.variant);
             let sent = Sent {
                 type_url: &response.type_url,
                 version: &response.version,
