@@ -10,6 +10,7 @@
 pub mod destination_rule;
 mod exports;
 pub mod mesh_config;
+pub mod peer_authentication;
 mod selector;
 pub mod service_entry;
 pub mod sidecar;
@@ -94,6 +95,7 @@ fn read(object: &Object, log: &Log, mesh: &MeshConfig) -> Option<Spec> {
         Kind::DestinationRule => destination_rule::read(&spec_of(&root)?, &scope),
         Kind::ServiceEntry => service_entry::read(&spec_of(&root)?, &scope),
         Kind::Sidecar => sidecar::read(&spec_of(&root)?, &scope),
+        Kind::PeerAuthentication => peer_authentication::read(&spec_of(&root)?, &scope),
         _ => {
             root.ignore(&["spec"]);
             let consequence = "traffic flows as if it did not exist";

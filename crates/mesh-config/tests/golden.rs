@@ -75,6 +75,7 @@ fn spec(rule: &Rule) -> String {
         Spec::DestinationRule(spec) => spare(spec),
         Spec::ServiceEntry(spec) => spare(spec),
         Spec::Sidecar(spec) => spare(spec),
+        Spec::PeerAuthentication(spec) => spare(spec),
         Spec::NotApplied => "NotApplied\n".to_owned(),
     }
 }

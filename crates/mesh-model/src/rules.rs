@@ -9,12 +9,14 @@ use crate::{Meta, ObjectRef};
 
 pub mod destination_rule;
 pub mod mesh_config;
+pub mod peer_authentication;
 pub mod service_entry;
 pub mod sidecar;
 pub mod virtual_service;
 
 pub use destination_rule::DestinationRule;
 pub use mesh_config::MeshConfig;
+pub use peer_authentication::PeerAuthentication;
 pub use service_entry::ServiceEntry;
 pub use sidecar::Sidecar;
 pub use virtual_service::VirtualService;
@@ -45,6 +47,7 @@ pub enum Spec {
     DestinationRule(Arc<DestinationRule>),
     ServiceEntry(Arc<ServiceEntry>),
     Sidecar(Arc<Sidecar>),
+    PeerAuthentication(Arc<PeerAuthentication>),
     /// A kind that is kept for the debug pages and not applied.
     NotApplied,
 }

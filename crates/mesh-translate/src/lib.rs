@@ -14,15 +14,17 @@
 //! [`mesh_model::Diagnostic`]. Nothing that unmodified Envoy lacks is emitted.
 //!
 //! Deliberately absent: the xDS protocol (`mesh-xds`), the clock, the network,
-//! and TLS between sidecars.
+//! and certificates.
 
 mod cluster;
 mod destination;
 mod endpoint;
+mod features;
 mod grpc;
 mod http_filters;
 mod listener;
 mod memo;
+mod mutual_tls;
 mod proxy;
 mod resources;
 mod route;
@@ -31,6 +33,7 @@ mod scope;
 mod translator;
 mod xds;
 
+pub use features::Features;
 pub use proxy::{Capture, Generator, NodeError, Proxy};
 pub use resources::ProxyResources;
 pub use scope::ProxyScope;

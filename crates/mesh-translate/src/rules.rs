@@ -7,9 +7,11 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use mesh_model::rules::{DestinationRule, Sidecar, VirtualService};
+use mesh_model::rules::{DestinationRule, PeerAuthentication, Sidecar, VirtualService};
 use mesh_model::world::RuleIndex;
 use mesh_model::{Hostname, Labels, Name};
+
+use crate::mutual_tls::Modes;
 
 #[cfg(test)]
 mod tests;
@@ -20,6 +22,7 @@ pub(crate) struct Lookup {
     destinations: HashMap<Name, HostRules>,
     sidecars: HashMap<Name, Vec<Arc<Sidecar>>>,
     virtual_services: Vec<Arc<VirtualService>>,
+    peer_authentications: Vec<Arc<PeerAuthentication>>,
     label_keys: BTreeSet<String>,
 }
 
@@ -46,6 +49,7 @@ impl Lookup {
         }
         let of_mesh = |v: &&Arc<VirtualService>| v.gateways.iter().any(|g| &**g == MESH_GATEWAY);
         lookup.virtual_services = rules.virtual_services().iter().filter(of_mesh).cloned().collect();
+        lookup.peer_authentications = rules.peer_authentications().to_vec();
         for matched in lookup.virtual_services.iter().flat_map(|v| &v.http).flat_map(|r| &r.matches) {
             lookup.label_keys.extend(matched.source_labels.iter().map(|(k, _)| k.to_owned()));
         }
@@ -69,6 +73,11 @@ impl Lookup {
         let own = of(namespace);
         let selecting = own.iter().find(|s| !s.workload_selector.is_empty() && s.workload_selector.selects(labels));
         selecting.or_else(|| whole(own).map(|i| &own[i])).or_else(|| whole(of(root)).map(|i| &of(root)[i]))
+    }
+
+    /// Which connections a workload accepts.
+    pub(crate) fn mutual_tls(&self, namespace: &str, labels: &Labels, root: &str) -> Modes {
+        Modes::of(&self.peer_authentications, namespace, labels, root)
     }
 
     /// VirtualServices for sidecars that `namespace` sees, oldest first.

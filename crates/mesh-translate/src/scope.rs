@@ -20,6 +20,7 @@ pub(crate) use inbound::{Selecting, Unselected, own_ports};
 pub(crate) use visible::{Pinned, Visible, VisibleService};
 
 use crate::memo::ById;
+use crate::mutual_tls::Modes;
 use crate::proxy::{Capture, Generator};
 
 /// What a proxy sees of the mesh.
@@ -65,6 +66,8 @@ pub(crate) struct Inbound {
     /// without capture.
     pub(crate) bound: Option<Bound>,
     pub(crate) mesh: ById<MeshConfig>,
+    /// Which connections it accepts.
+    pub(crate) mutual_tls: Modes,
     /// Sorted by target port, then age; several services may share a target.
     pub(crate) ports: Vec<OwnPort>,
 }

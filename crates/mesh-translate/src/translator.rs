@@ -25,6 +25,7 @@ use mesh_model::{Diagnostic, MeshSnapshot};
 use mesh_proto::resource::{Resource, ResourceSet};
 use mesh_proto::types;
 
+use crate::features::Features;
 use crate::memo::{ById, Memo};
 use crate::proxy::{Generator, Proxy};
 use crate::resources::{ProxyResources, successor};
@@ -36,7 +37,7 @@ use scoping::Scoping;
 /// Translates the mesh for proxies and remembers what it translated.
 ///
 /// Calls may come from any thread; one at a time is answered.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Translator {
     state: Mutex<State>,
 }
@@ -55,10 +56,10 @@ struct State {
     newest: u64,
 }
 
-impl Default for State {
-    fn default() -> Self {
+impl State {
+    fn new(features: Features) -> Self {
         Self {
-            scoping: Scoping::default(),
+            scoping: Scoping::new(features),
             outbounds: Outbounds::default(),
             inbounds: Memo::new(SCOPES_MAX),
             complete: Memo::new(SCOPES_MAX),
@@ -66,6 +67,12 @@ impl Default for State {
             sweep_at: SWEEP_MIN,
             newest: 0,
         }
+    }
+}
+
+impl Default for Translator {
+    fn default() -> Self {
+        Self::with(Features::default())
     }
 }
 
@@ -104,9 +111,15 @@ struct InboundPart {
 }
 
 impl Translator {
-    /// A translator that remembers nothing yet.
+    /// A translator that remembers nothing yet, for a control plane without
+    /// extras.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// As [`Translator::new`], for a control plane that can do more.
+    pub fn with(features: Features) -> Self {
+        Self { state: Mutex::new(State::new(features)) }
     }
 
     /// What `proxy` is to be told about `snapshot`.

@@ -1,6 +1,7 @@
 //! Istio's own routing scenarios, read in place where they lie beside the
 //! workspace, and skipped where they do not: Istio's objects through our
-//! translation, each call through our engine, compared with what Istio says.
+//! translation, each call through a reading of Envoy's rules (`envoy.rs`) and
+//! through our engine, compared with what Istio says.
 
 #![allow(clippy::unwrap_used)]
 
@@ -11,12 +12,15 @@ use std::sync::Arc;
 use mesh_engine::runtime::RuntimeConfig;
 use mesh_model::World;
 use mesh_proto::{json as proto_json, types};
-use mesh_translate::{Proxy, ProxyResources, Translator};
-use serde_json::{Value, json};
+use mesh_translate::{Features, Proxy, ProxyResources, Translator};
+use serde_json::{Map, Value, json};
 
-mod golden {
-    pub(crate) mod requests;
-}
+#[path = "simulation/envoy.rs"]
+mod envoy;
+#[path = "golden/requests.rs"]
+mod requests;
+
+use envoy::{Call, Envoy};
 
 #[test]
 fn istios_scenarios_end_where_istio_says() {
@@ -39,6 +43,7 @@ fn istios_scenarios_end_where_istio_says() {
             checked += check(case, &mut |text| failures.push(format!("{name}: {text}")));
         }
     }
+    eprintln!("{checked} expectations hold");
     assert!(failures.is_empty(), "{} of {checked}:\n{}", failures.len(), failures.join("\n"));
     assert!(checked >= CHECKS_MIN, "only {checked} expectations were looked at");
 }
@@ -51,7 +56,43 @@ fn mentions(case: &Value, part: &str) -> bool {
 }
 
 fn check(case: &Value, fail: &mut dyn FnMut(String)) -> usize {
-    let resources = translate(case);
+    let resources = translate(case, Features { workload_certificates: true });
+    let envoy = Envoy::new(&resources);
+    let mut checked = 0;
+    for call in case["calls"].as_array().into_iter().flatten() {
+        let got = envoy.answer(&Call::new(&call["call"]));
+        checked += compare(&got, &call["expect"], &mut |text| fail(format!("{}: {text}", call["name"])));
+    }
+    checked
+        + check_engine(case, fail)
+        + check_clusters(case, &resources, fail)
+        + check_hosts(case, &resources, fail)
+        + check_listeners(case, &envoy, fail)
+}
+
+/// Fields that are not expected are not compared, unless the scenario is strict.
+fn compare(got: &Map<String, Value>, expect: &Value, fail: &mut dyn FnMut(String)) -> usize {
+    let fields = ["error", "listener", "filter_chain", "route_config", "virtual_host", "route", "cluster"];
+    let mut checked = 0;
+    for field in fields {
+        let stated = !expect[field].is_null();
+        if !stated && field != "error" && expect["strict"] != true {
+            continue;
+        }
+        checked += 1;
+        let text = |v: Option<&Value>| v.and_then(Value::as_str).unwrap_or_default().to_owned();
+        let (got, wanted) = (text(got.get(field)), text(expect.get(field)));
+        if got != wanted {
+            fail(format!("{field}: got {got:?}, expected {wanted:?}"));
+        }
+    }
+    checked
+}
+
+/// What our engine makes of the calls that succeed in plaintext, without
+/// certificates in the mesh.
+fn check_engine(case: &Value, fail: &mut dyn FnMut(String)) -> usize {
+    let resources = translate(case, Features::default());
     let all = resources.iter().flat_map(|(t, set)| set.iter().map(move |r| (t, &*r.body)));
     let (config, refused) = RuntimeConfig::from_resources(all);
     // A proxy of two IP versions binds by version, which ours cannot: it says
@@ -61,22 +102,61 @@ fn check(case: &Value, fail: &mut dyn FnMut(String)) -> usize {
     let mut checked = 0;
     for call in case["calls"].as_array().into_iter().flatten() {
         let (what, expect) = (&call["call"], &call["expect"]);
-        if what["tls"] == "mtls" || !expect["error"].is_null() {
+        if what["tls"] == "mtls" || !expect["error"].is_null() || mentions(case, "kind: PeerAuthentication") {
             continue;
         }
-        let wanted: serde_json::Map<String, Value> = ["listener", "virtual_host", "route", "cluster"]
+        let wanted: Map<String, Value> = ["listener", "virtual_host", "route", "cluster"]
             .into_iter()
             .filter(|f| !expect[*f].is_null())
             .map(|f| (f.to_owned(), expect[f].clone()))
             .collect();
         checked += wanted.len();
-        golden::requests::check(&config, &request(case, call, &wanted), fail);
+        requests::check(&config, &request(case, call, &wanted), fail);
     }
-    checked + check_clusters(case, &resources, fail) + check_hosts(case, &resources, fail)
+    checked
+}
+
+/// `expect_listeners`: how many are on a port, and the shape of one of them.
+fn check_listeners(case: &Value, envoy: &Envoy, fail: &mut dyn FnMut(String)) -> usize {
+    let expected = &case["expect_listeners"];
+    let Some(port) = expected["port"].as_u64() else { return 0 };
+    let listeners = envoy.listeners_on(port);
+    let (exact, least) = (expected["count"].as_u64(), expected["min_count"].as_u64().unwrap_or(0));
+    let count = listeners.len() as u64;
+    if exact.is_some_and(|e| e != count) || count < least {
+        fail(format!("{count} listeners on port {port}, expected {exact:?}, at least {least}"));
+    }
+    if let Some(name) = expected["listener"].as_str() {
+        match listeners.iter().find(|l| l["name"] == name) {
+            Some(listener) => check_shape(listener, expected, fail),
+            None => fail(format!("no listener {name}")),
+        }
+    }
+    1
+}
+
+fn check_shape(listener: &Value, expected: &Value, fail: &mut dyn FnMut(String)) {
+    let presence = |field: &str| if listener[field].is_null() { "absent" } else { "present" };
+    for field in ["filter_chain_matcher", "default_filter_chain"] {
+        let wanted = expected[field].as_str();
+        if wanted.is_some_and(|w| w != presence(field)) {
+            fail(format!("{field} is {}, expected {wanted:?}", presence(field)));
+        }
+    }
+    let chains = listener["filter_chains"].as_array().unwrap();
+    let ranges: Vec<&Vec<Value>> =
+        chains.iter().filter_map(|c| c["filter_chain_match"]["prefix_ranges"].as_array()).collect();
+    if expected["filter_chains_with_prefix_ranges"].as_u64().is_some_and(|n| n != ranges.len() as u64) {
+        fail(format!("{} chains with prefix ranges, expected {expected}", ranges.len()));
+    }
+    let length = &expected["prefix_len"];
+    if !length.is_null() && ranges.iter().copied().flatten().any(|r| r["prefix_len"] != *length) {
+        fail(format!("prefix ranges {ranges:?}, expected length {length}"));
+    }
 }
 
 /// A call in the terms of our golden cases.
-fn request(case: &Value, call: &Value, expect: &serde_json::Map<String, Value>) -> Value {
+fn request(case: &Value, call: &Value, expect: &Map<String, Value>) -> Value {
     let what = &call["call"];
     let text = |field: &str| what[field].as_str();
     let address = text("address").unwrap_or("1.3.3.7");
@@ -160,7 +240,7 @@ fn clusters_of(route: &Value) -> Vec<String> {
     single.into_iter().chain(weighted.iter().map(|c| c["name"].as_str().unwrap().to_owned())).collect()
 }
 
-fn translate(case: &Value) -> Arc<ProxyResources> {
+fn translate(case: &Value, features: Features) -> Arc<ProxyResources> {
     let folder = tempfile::tempdir().unwrap();
     write(folder.path(), case);
     let (changes, _) = mesh_platform::files::load_once(&[folder.path()]);
@@ -173,11 +253,11 @@ fn translate(case: &Value) -> Arc<ProxyResources> {
         let ips: Vec<&str> = ips.iter().map(|ip| ip.as_str().unwrap()).collect();
         metadata["INSTANCE_IPS"] = json!(ips.join(","));
     }
-    let id = format!("sidecar~{}~{}~{}", text("ip"), text("id"), text("dns_domain"));
+    let id = format!("{}~{}~{}~{}", text("type"), text("ip"), text("id"), text("dns_domain"));
     let node = proto_json::from_json(&json!({ "id": id, "metadata": metadata })).unwrap();
     let proxy = Arc::new(Proxy::from_node(&node).unwrap());
     let snapshot = world.snapshot().0;
-    Translator::new().resources(&snapshot, &proxy)
+    Translator::with(features).resources(&snapshot, &proxy)
 }
 
 fn write(folder: &Path, case: &Value) {
@@ -228,7 +308,7 @@ const FILES: [&str; 13] = [
 
 /// Cases that mention this (in their name, objects or features; or the type of
 /// their proxy) are left out, and why.
-const SKIPPED: [(&str, &str); 9] = [
+const SKIPPED: [(&str, &str); 8] = [
     ("ALLOW_ANY_DYNAMIC_DNS", "this outbound policy is not applied yet"),
     ("kind: HTTPRoute", "Gateway API routes are not served yet"),
     ("  tls:\n", "TLS routes are not applied yet"),
@@ -236,9 +316,8 @@ const SKIPPED: [(&str, &str); 9] = [
     ("kind: Gateway", "gateways are not served yet"),
     ("type: router", "gateways are not served yet"),
     ("ingress:", "Sidecar ingress listeners are not applied yet"),
-    ("kind: PeerAuthentication", "peer authentication is not applied yet"),
     ("PILOT_ENABLE_HEADLESS_FILTER_CHAIN_LISTENER", "listeners of headless services have one shape"),
 ];
 
 /// Fewer checks than this were lost, not removed.
-const CHECKS_MIN: usize = 240;
+const CHECKS_MIN: usize = 770;

@@ -7,7 +7,12 @@ use crate::reader::Fields;
 /// Reads `workloadSelector`, whose labels stand in the field `labels` or
 /// `matchLabels`. `None` if there is no selector; an empty one selects all.
 pub(super) fn read(fields: &Fields<'_>, labels_field: &'static str) -> Option<Labels> {
-    let selector = fields.optional("workloadSelector")?.fields()?;
+    read_named(fields, "workloadSelector", labels_field)
+}
+
+/// As [`read`], for a kind whose selector is called `name`.
+pub(super) fn read_named(fields: &Fields<'_>, name: &'static str, labels_field: &'static str) -> Option<Labels> {
+    let selector = fields.optional(name)?.fields()?;
     let labels = selector.optional(labels_field);
     if let Some(labels) = &labels {
         for (key, value) in labels.entries()? {

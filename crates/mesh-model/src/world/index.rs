@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::rules::{DestinationRule, Sidecar, Spec, VirtualService};
+use crate::rules::{DestinationRule, PeerAuthentication, Sidecar, Spec, VirtualService};
 use crate::{EndpointSet, Hostname, Rule, Service, ServiceKey, Workload, WorkloadKey};
 
 /// All services, sorted by host name, then namespace.
@@ -170,6 +170,7 @@ pub struct RuleIndex {
     virtual_services: Vec<Arc<VirtualService>>,
     destination_rules: Vec<Arc<DestinationRule>>,
     sidecars: Vec<Arc<Sidecar>>,
+    peer_authentications: Vec<Arc<PeerAuthentication>>,
 }
 
 impl RuleIndex {
@@ -185,6 +186,7 @@ impl RuleIndex {
                 Spec::VirtualService(rule) => index.virtual_services.push(rule.clone()),
                 Spec::DestinationRule(rule) => index.destination_rules.push(rule.clone()),
                 Spec::Sidecar(rule) => index.sidecars.push(rule.clone()),
+                Spec::PeerAuthentication(rule) => index.peer_authentications.push(rule.clone()),
                 Spec::ServiceEntry(_) | Spec::NotApplied => {}
             }
         }
@@ -204,6 +206,11 @@ impl RuleIndex {
     /// DestinationRules.
     pub fn destination_rules(&self) -> &[Arc<DestinationRule>] {
         &self.destination_rules
+    }
+
+    /// PeerAuthentications.
+    pub fn peer_authentications(&self) -> &[Arc<PeerAuthentication>] {
+        &self.peer_authentications
     }
 
     /// Sidecars.

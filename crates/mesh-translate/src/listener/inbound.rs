@@ -1,15 +1,17 @@
 //! Listeners for calls to the workload: `virtualInbound`, or without capture
 //! one listener per port on the workload's own address.
 
+use mesh_model::rules::peer_authentication::MutualTls;
 use mesh_model::{Protocol, Service};
 use mesh_proto::envoy::config::core::v3::TrafficDirection;
 use mesh_proto::envoy::config::listener::v3 as api;
-use mesh_proto::envoy::config::listener::v3::{FilterChain, FilterChainMatch};
+use mesh_proto::envoy::config::listener::v3::{Filter, FilterChain, FilterChainMatch};
 use mesh_proto::resource::Resource;
 
 use super::{Manager, Routes};
-use super::{chain, detected_http, except, http_inspector, inspect, listener, original_dst, tcp_proxy};
+use super::{chain, except, http_inspector, inspect, listener, original_dst, tcp_proxy, tls_inspector};
 use crate::http_filters::Chain;
+use crate::mutual_tls::{self, Carries, Shape};
 use crate::proxy::Capture;
 use crate::route;
 use crate::scope::{Bound, Inbound, OwnPort};
@@ -48,6 +50,7 @@ fn captured(scope: &Inbound) -> api::Listener {
     if scope.capture == Capture::Tproxy {
         listener.transparent = xds::truth(true);
     }
+    let mutual = scope.mutual_tls.any();
     let blackhole = tcp_proxy(xds::BLACK_HOLE, xds::BLACK_HOLE, None, &scope.mesh);
     listener.filter_chains.push(chain("virtualInbound-blackhole", to_port(own), blackhole));
     let mut declared = Vec::new();
@@ -57,28 +60,51 @@ fn captured(scope: &Inbound) -> api::Listener {
             declared.push(ports[0].target);
         }
     }
-    listener.filter_chains.extend(catch_all(scope));
+    for port in scope.mutual_tls.stated().filter(|p| scope.ports.iter().all(|own| own.target != *p)) {
+        listener.filter_chains.extend(catch_all(scope, scope.mutual_tls.of_port(port), to_port(port)));
+    }
+    listener.filter_chains.extend(catch_all(scope, scope.mutual_tls.all(), FilterChainMatch::default()));
     declared.extend(SERVER_FIRST);
     declared.sort_unstable();
     declared.dedup();
-    inspect(&mut listener, vec![original_dst(), except(http_inspector(), &declared)], &scope.mesh);
+    let mut filters = vec![original_dst()];
+    if mutual {
+        // A sidecar's client speaks first in every handshake; where plaintext is accepted too and the server speaks
+        // first, looking would wait for ever.
+        let waits = |port: &u16| scope.mutual_tls.of_port(*port) != MutualTls::Strict;
+        let server_first: Vec<u16> = SERVER_FIRST.into_iter().filter(waits).collect();
+        filters.push(except(tls_inspector(), &server_first));
+    }
+    filters.push(except(http_inspector(), &declared));
+    inspect(&mut listener, filters, &scope.mesh);
     listener
 }
 
 /// Calls to ports that no service declares go where they were going.
-fn catch_all(scope: &Inbound) -> [FilterChain; 2] {
-    let manager = Manager {
-        stat_prefix: xds::INBOUND_PASSTHROUGH.to_owned(),
-        routes: Routes::Inline(Box::new(route::inbound_passthrough())),
-        chain: Chain { grpc: false },
-        inbound: true,
+fn catch_all(scope: &Inbound, mode: MutualTls, matches: FilterChainMatch) -> Vec<FilterChain> {
+    let of_shape = |shape: &Shape| {
+        let (name, filter) = if shape.http {
+            let manager = Manager {
+                stat_prefix: xds::INBOUND_PASSTHROUGH.to_owned(),
+                routes: Routes::Inline(Box::new(route::inbound_passthrough())),
+                chain: Chain { grpc: false },
+                inbound: true,
+            };
+            ("virtualInbound-catchall-http", manager.filter(&scope.mesh))
+        } else {
+            ("virtualInbound", tcp_proxy(xds::INBOUND_PASSTHROUGH, xds::INBOUND_PASSTHROUGH, None, &scope.mesh))
+        };
+        shaped(scope, name, shape, matches.clone(), filter)
     };
-    let http = FilterChainMatch { application_protocols: detected_http(), ..Default::default() };
-    let bytes = tcp_proxy(xds::INBOUND_PASSTHROUGH, xds::INBOUND_PASSTHROUGH, None, &scope.mesh);
-    [
-        chain("virtualInbound-catchall-http", http, manager.filter(&scope.mesh)),
-        chain("virtualInbound", FilterChainMatch::default(), bytes),
-    ]
+    mutual_tls::shapes(mode, Carries::Either).iter().map(of_shape).collect()
+}
+
+/// A chain that ends in `filter` and takes what `shape` says.
+fn shaped(scope: &Inbound, name: &str, shape: &Shape, matches: FilterChainMatch, filter: Filter) -> FilterChain {
+    FilterChain {
+        transport_socket: shape.transport_socket(&scope.mesh.trust_domain),
+        ..chain(name, shape.narrowed(matches), filter)
+    }
 }
 
 /// The chains of one own port: of several services on it, the oldest says
@@ -87,25 +113,29 @@ fn chains(scope: &Inbound, ports: &[OwnPort], address: &str, matches: FilterChai
     let port = ports[0].target;
     let name = format!("{address}_{port}");
     let origins = || ports.iter().map(|p| xds::origin(&p.service.meta));
-    let mut chains = Vec::new();
     let protocol = protocol(ports);
-    if protocol.is_http() || protocol == Protocol::Auto {
-        let manager = Manager {
-            stat_prefix: format!("inbound_{address}_{port};"),
-            routes: Routes::Inline(Box::new(route::inbound(ports))),
-            chain: Chain { grpc: protocol.is_http2() && protocol != Protocol::Http2 },
-            inbound: true,
+    let carries = match protocol {
+        Protocol::Auto => Carries::Either,
+        protocol if protocol.is_http() => Carries::Http,
+        _ => Carries::Bytes,
+    };
+    let of_shape = |shape: &Shape| {
+        let filter = if shape.http {
+            let manager = Manager {
+                stat_prefix: format!("inbound_{address}_{port};"),
+                routes: Routes::Inline(Box::new(route::inbound(ports))),
+                chain: Chain { grpc: protocol.is_http2() && protocol != Protocol::Http2 },
+                inbound: true,
+            };
+            manager.filter(&scope.mesh)
+        } else {
+            let cluster = xds::inbound_cluster(port);
+            tcp_proxy(&cluster, &cluster, None, &scope.mesh)
         };
-        let mut http = matches.clone();
-        if protocol == Protocol::Auto {
-            http.application_protocols = detected_http();
-        }
-        chains.push(chain(&name, http, manager.filter(&scope.mesh)));
-    }
-    if !protocol.is_http() {
-        let cluster = xds::inbound_cluster(port);
-        chains.push(chain(&name, matches, tcp_proxy(&cluster, &cluster, None, &scope.mesh)));
-    }
+        shaped(scope, &name, shape, matches.clone(), filter)
+    };
+    let mut chains: Vec<FilterChain> =
+        mutual_tls::shapes(scope.mutual_tls.of_port(port), carries).iter().map(of_shape).collect();
     for chain in &mut chains {
         chain.metadata = xds::metadata(Vec::new(), origins());
     }

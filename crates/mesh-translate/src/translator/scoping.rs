@@ -6,7 +6,9 @@ use mesh_model::rules::MeshConfig;
 use mesh_model::world::{RuleIndex, ServiceIndex};
 use mesh_model::{Labels, MeshSnapshot, Name, Workload};
 
+use crate::features::Features;
 use crate::memo::{ById, Memo};
+use crate::mutual_tls::Modes;
 use crate::proxy::{Capture, Generator, Proxy};
 use crate::rules::Lookup;
 use crate::scope::{
@@ -16,6 +18,7 @@ use crate::scope::{
 /// What the scopes of one snapshot have in common.
 #[derive(Debug)]
 pub(super) struct Scoping {
+    features: Features,
     rules: Option<(ById<RuleIndex>, Arc<Lookup>)>,
     services: Option<(ById<ServiceIndex>, Arc<Selecting>)>,
     unselected: Option<(u64, Arc<Unselected>)>,
@@ -40,13 +43,18 @@ struct View {
     visible: Arc<Visible>,
 }
 
-impl Default for Scoping {
-    fn default() -> Self {
-        Self { rules: None, services: None, unselected: None, views: Memo::new(VIEWS_MAX), pins: Memo::new(VIEWS_MAX) }
-    }
-}
-
 impl Scoping {
+    pub(super) fn new(features: Features) -> Self {
+        Self {
+            features,
+            rules: None,
+            services: None,
+            unselected: None,
+            views: Memo::new(VIEWS_MAX),
+            pins: Memo::new(VIEWS_MAX),
+        }
+    }
+
     /// Begins a new generation of what proxies share.
     pub(super) fn turn(&mut self) {
         self.views.turn();
@@ -201,6 +209,10 @@ impl Scoping {
             let rules = lookup.destination(proxy.namespace(), &Labels::default(), &service.hostname, owner, root);
             OwnPort { target, number, rules: rules.into_iter().map(ById).collect(), service: ById(service) }
         };
+        let mutual_tls = match self.features.workload_certificates && proxy.capture != Capture::None {
+            true => lookup.mutual_tls(proxy.namespace(), labels, root),
+            false => Modes::plaintext(),
+        };
         let ports = own_ports(proxy, workload, labels, &selecting, &unselected).into_iter().map(port).collect();
         Inbound {
             generator: proxy.generator,
@@ -208,6 +220,7 @@ impl Scoping {
             families: Families::of(&proxy.addresses),
             bound,
             mesh: ById::of(&snapshot.mesh),
+            mutual_tls,
             ports: if proxy.generator == Generator::Grpc { Vec::new() } else { ports },
         }
     }
