@@ -39,19 +39,32 @@ pub struct Parsed<T> {
 pub fn is_rule(kind: Kind) -> bool {
     match kind {
         Kind::AuthorizationPolicy
+        | Kind::BackendTlsPolicy
         | Kind::DestinationRule
         | Kind::EnvoyFilter
         | Kind::Gateway
+        | Kind::GatewayClass
+        | Kind::GrpcRoute
+        | Kind::HttpRoute
+        | Kind::Ingress
+        | Kind::IngressClass
+        | Kind::KubernetesGateway
+        | Kind::ListenerSet
         | Kind::PeerAuthentication
         | Kind::ProxyConfig
+        | Kind::ReferenceGrant
         | Kind::RequestAuthentication
         | Kind::ServiceEntry
         | Kind::Sidecar
+        | Kind::TcpRoute
         | Kind::Telemetry
+        | Kind::TlsRoute
         | Kind::TrafficExtension
         | Kind::VirtualService
         | Kind::WasmPlugin
-        | Kind::WorkloadGroup => true,
+        | Kind::WorkloadGroup
+        | Kind::XBackendTrafficPolicy
+        | Kind::XListenerSet => true,
         Kind::ConfigMap
         | Kind::Endpoints
         | Kind::EndpointSlice

@@ -97,7 +97,8 @@ fn spare(value: &impl Debug) -> String {
             skipping = Some(indent);
             continue;
         }
-        let silent = [": None,", ": [],", ": \"\",", ": false,", ": {},"].iter().any(|end| trimmed.ends_with(end));
+        let silent =
+            [": None,", ": Istio,", ": [],", ": \"\",", ": false,", ": {},"].iter().any(|end| trimmed.ends_with(end));
         if !silent {
             lines.push(line);
         }

@@ -10,90 +10,142 @@ use crate::{Labels, Name};
 #[allow(missing_docs, reason = "the variants are Kubernetes' and Istio's own kind names")]
 pub enum Kind {
     AuthorizationPolicy,
+    BackendTlsPolicy,
     ConfigMap,
     DestinationRule,
     Endpoints,
     EndpointSlice,
     EnvoyFilter,
     Gateway,
+    GatewayClass,
+    GrpcRoute,
+    HttpRoute,
+    Ingress,
+    IngressClass,
+    /// `Gateway` of the group `gateway.networking.k8s.io`; Istio's own is
+    /// [`Kind::Gateway`].
+    KubernetesGateway,
+    ListenerSet,
     MeshConfig,
     Namespace,
     Node,
     PeerAuthentication,
     Pod,
     ProxyConfig,
+    ReferenceGrant,
     RequestAuthentication,
     Secret,
     Service,
     ServiceAccount,
     ServiceEntry,
     Sidecar,
+    TcpRoute,
     Telemetry,
+    TlsRoute,
     TrafficExtension,
     VirtualService,
     WasmPlugin,
     WorkloadEntry,
     WorkloadGroup,
+    XBackendTrafficPolicy,
+    XListenerSet,
 }
 
 impl Kind {
     /// All kinds, sorted by name.
-    pub const ALL: [Kind; 25] = [
+    pub const ALL: [Kind; 38] = [
         Kind::AuthorizationPolicy,
+        Kind::BackendTlsPolicy,
         Kind::ConfigMap,
         Kind::DestinationRule,
         Kind::EndpointSlice,
         Kind::Endpoints,
         Kind::EnvoyFilter,
+        Kind::GrpcRoute,
         Kind::Gateway,
+        Kind::KubernetesGateway,
+        Kind::GatewayClass,
+        Kind::HttpRoute,
+        Kind::Ingress,
+        Kind::IngressClass,
+        Kind::ListenerSet,
         Kind::MeshConfig,
         Kind::Namespace,
         Kind::Node,
         Kind::PeerAuthentication,
         Kind::Pod,
         Kind::ProxyConfig,
+        Kind::ReferenceGrant,
         Kind::RequestAuthentication,
         Kind::Secret,
         Kind::Service,
         Kind::ServiceAccount,
         Kind::ServiceEntry,
         Kind::Sidecar,
+        Kind::TcpRoute,
+        Kind::TlsRoute,
         Kind::Telemetry,
         Kind::TrafficExtension,
         Kind::VirtualService,
         Kind::WasmPlugin,
         Kind::WorkloadEntry,
         Kind::WorkloadGroup,
+        Kind::XBackendTrafficPolicy,
+        Kind::XListenerSet,
     ];
 
     /// The kind as it is written in a manifest.
     pub fn as_str(self) -> &'static str {
         match self {
             Kind::AuthorizationPolicy => "AuthorizationPolicy",
+            Kind::BackendTlsPolicy => "BackendTLSPolicy",
             Kind::ConfigMap => "ConfigMap",
             Kind::DestinationRule => "DestinationRule",
             Kind::Endpoints => "Endpoints",
             Kind::EndpointSlice => "EndpointSlice",
             Kind::EnvoyFilter => "EnvoyFilter",
             Kind::Gateway => "Gateway",
+            Kind::GatewayClass => "GatewayClass",
+            Kind::GrpcRoute => "GRPCRoute",
+            Kind::HttpRoute => "HTTPRoute",
+            Kind::Ingress => "Ingress",
+            Kind::IngressClass => "IngressClass",
+            Kind::KubernetesGateway => "Gateway",
+            Kind::ListenerSet => "ListenerSet",
             Kind::MeshConfig => "MeshConfig",
             Kind::Namespace => "Namespace",
             Kind::Node => "Node",
             Kind::PeerAuthentication => "PeerAuthentication",
             Kind::Pod => "Pod",
             Kind::ProxyConfig => "ProxyConfig",
+            Kind::ReferenceGrant => "ReferenceGrant",
             Kind::RequestAuthentication => "RequestAuthentication",
             Kind::Secret => "Secret",
             Kind::Service => "Service",
             Kind::ServiceAccount => "ServiceAccount",
             Kind::ServiceEntry => "ServiceEntry",
             Kind::Sidecar => "Sidecar",
+            Kind::TcpRoute => "TCPRoute",
             Kind::Telemetry => "Telemetry",
+            Kind::TlsRoute => "TLSRoute",
             Kind::TrafficExtension => "TrafficExtension",
             Kind::VirtualService => "VirtualService",
             Kind::WasmPlugin => "WasmPlugin",
             Kind::WorkloadEntry => "WorkloadEntry",
             Kind::WorkloadGroup => "WorkloadGroup",
+            Kind::XBackendTrafficPolicy => "XBackendTrafficPolicy",
+            Kind::XListenerSet => "XListenerSet",
+        }
+    }
+}
+
+impl Kind {
+    /// A name that no other kind has: as in a manifest, but with the group for
+    /// the Gateway of the Kubernetes Gateway API, since Istio has a Gateway too.
+    pub fn qualified(self) -> &'static str {
+        match self {
+            Kind::KubernetesGateway => "Gateway.gateway.networking.k8s.io",
+            other => other.as_str(),
         }
     }
 }
@@ -118,8 +170,8 @@ pub struct ObjectRef {
 impl fmt::Display for ObjectRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &*self.namespace {
-            "" => write!(f, "{} {}", self.kind, self.name),
-            namespace => write!(f, "{} {namespace}/{}", self.kind, self.name),
+            "" => write!(f, "{} {}", self.kind.qualified(), self.name),
+            namespace => write!(f, "{} {namespace}/{}", self.kind.qualified(), self.name),
         }
     }
 }
@@ -157,6 +209,9 @@ pub struct Meta {
     pub resource_version: Name,
     /// Where it stands, if it came from a file.
     pub location: Option<SourceLocation>,
+    /// For an object that was derived from another and has a name of its own:
+    /// the one that its author wrote.
+    pub derived_from: Option<ObjectRef>,
 }
 
 impl Meta {
@@ -170,7 +225,13 @@ impl Meta {
             created: 0,
             resource_version: "".into(),
             location: None,
+            derived_from: None,
         }
+    }
+
+    /// The object that an author wrote: what diagnostics and origins name.
+    pub fn origin(&self) -> &ObjectRef {
+        self.derived_from.as_ref().unwrap_or(&self.object)
     }
 
     /// `metadata.namespace`

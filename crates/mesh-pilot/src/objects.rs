@@ -56,13 +56,13 @@ pub(crate) fn origins(type_url: &str, body: &[u8]) -> Vec<Origin> {
 
 /// The object that an origin names; `None` for a kind that is not known here.
 pub(crate) fn parse(origin: &Origin) -> Option<ObjectRef> {
-    let kind = Kind::ALL.into_iter().find(|k| k.as_str() == origin.kind)?;
+    let kind = Kind::ALL.into_iter().find(|k| k.qualified() == origin.kind)?;
     Some(ObjectRef { kind, namespace: origin.namespace.as_str().into(), name: origin.name.as_str().into() })
 }
 
 /// An object as an origin names it: `Kind/namespace/name`.
 pub(crate) fn key(object: &ObjectRef) -> String {
-    format!("{}/{}/{}", object.kind, object.namespace, object.name)
+    format!("{}/{}/{}", object.kind.qualified(), object.namespace, object.name)
 }
 
 /// Where `object` stands, if the mesh has it and it came from a file.

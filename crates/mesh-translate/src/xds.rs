@@ -106,12 +106,13 @@ pub(crate) fn metadata(
     (!metadata.filter_metadata.is_empty()).then_some(metadata)
 }
 
-/// The object that `meta` is of, as an origin.
+/// The object that `meta` is of, or was derived from, as an origin.
 pub(crate) fn origin(meta: &Meta) -> Origin {
+    let object = meta.origin();
     Origin {
-        kind: meta.object.kind.as_str().to_owned(),
-        namespace: meta.object.namespace.to_string(),
-        name: meta.object.name.to_string(),
+        kind: object.kind.qualified().to_owned(),
+        namespace: object.namespace.to_string(),
+        name: object.name.to_string(),
     }
 }
 

@@ -27,13 +27,13 @@ pub(super) fn find(api_version: &str, kind: &str) -> Found {
 
 /// Whether objects of this kind live in a namespace.
 pub fn is_namespaced(kind: Kind) -> bool {
-    !matches!(kind, Kind::Namespace | Kind::Node)
+    !matches!(kind, Kind::GatewayClass | Kind::IngressClass | Kind::Namespace | Kind::Node)
 }
 
 /// Group, kind, served versions.
 ///
-/// Source: the CRDs of Istio 1.32, and Kubernetes' API.
-const KINDS: [(&str, Kind, &[&str]); 24] = [
+/// Source: the CRDs of Istio 1.32 and of Gateway API 1.6, and Kubernetes' API.
+const KINDS: [(&str, Kind, &[&str]); 37] = [
     ("", Kind::ConfigMap, &["v1"]),
     ("", Kind::Endpoints, &["v1"]),
     ("", Kind::Namespace, &["v1"]),
@@ -58,7 +58,22 @@ const KINDS: [(&str, Kind, &[&str]); 24] = [
     (SECURITY, Kind::PeerAuthentication, SECURITY_VERSIONS),
     (SECURITY, Kind::RequestAuthentication, SECURITY_VERSIONS),
     ("telemetry.istio.io", Kind::Telemetry, &["v1", "v1alpha1"]),
+    (GATEWAY_API, Kind::BackendTlsPolicy, &["v1", "v1alpha3"]),
+    (GATEWAY_API, Kind::GatewayClass, &["v1", "v1beta1"]),
+    (GATEWAY_API, Kind::GrpcRoute, &["v1"]),
+    (GATEWAY_API, Kind::HttpRoute, &["v1", "v1beta1"]),
+    (GATEWAY_API, Kind::KubernetesGateway, &["v1", "v1beta1"]),
+    (GATEWAY_API, Kind::ListenerSet, &["v1"]),
+    (GATEWAY_API, Kind::ReferenceGrant, &["v1", "v1beta1"]),
+    (GATEWAY_API, Kind::TcpRoute, &["v1", "v1alpha2"]),
+    (GATEWAY_API, Kind::TlsRoute, &["v1", "v1alpha3", "v1alpha2"]),
+    (GATEWAY_API_EXPERIMENTS, Kind::XBackendTrafficPolicy, &["v1alpha1"]),
+    (GATEWAY_API_EXPERIMENTS, Kind::XListenerSet, &["v1alpha1"]),
+    ("networking.k8s.io", Kind::Ingress, &["v1"]),
+    ("networking.k8s.io", Kind::IngressClass, &["v1"]),
 ];
+const GATEWAY_API: &str = "gateway.networking.k8s.io";
+const GATEWAY_API_EXPERIMENTS: &str = "gateway.networking.x-k8s.io";
 const EXTENSIONS: &str = "extensions.istio.io";
 const NETWORKING: &str = "networking.istio.io";
 const NETWORKING_VERSIONS: &[&str] = &["v1", "v1beta1", "v1alpha3"];

@@ -34,11 +34,11 @@ fn lists_are_taken_apart_and_may_imply_the_kind() {
 #[test]
 fn kinds_that_nobody_reads_are_counted_once_and_cost_nothing() {
     check(
-        "apiVersion: apps/v1\nkind: Deployment\n---\napiVersion: apps/v1\nkind: Deployment\n---\napiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\n",
+        "apiVersion: apps/v1\nkind: Deployment\n---\napiVersion: apps/v1\nkind: Deployment\n---\napiVersion: gateway.example.com/v1\nkind: Gateway\n",
         &[],
         &[
             "info: f.yaml:1: Deployment (apps/v1) is not a kind that the mesh reads, found 2 of it; they are ignored",
-            "info: f.yaml:7: Gateway (gateway.networking.k8s.io/v1) is not a kind that the mesh reads, found 1 of it; it is ignored",
+            "info: f.yaml:7: Gateway (gateway.example.com/v1) is not a kind that the mesh reads, found 1 of it; it is ignored",
         ],
     );
 }

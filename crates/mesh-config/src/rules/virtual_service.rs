@@ -11,6 +11,7 @@ mod route;
 
 use std::sync::Arc;
 
+use mesh_model::rules::virtual_service::Semantics;
 use mesh_model::rules::{Spec, VirtualService};
 use mesh_model::{Hostname, Name};
 
@@ -55,6 +56,7 @@ pub(super) fn read(spec: &Fields<'_>, scope: &Scope<'_>) -> Option<Spec> {
         hosts,
         gateways,
         export_to,
+        semantics: Semantics::Istio,
         http: routes,
     })))
 }

@@ -19,8 +19,29 @@ pub struct VirtualService {
     pub gateways: Vec<Name>,
     /// Which namespaces see it.
     pub export_to: Visibility,
+    /// Whose words its routes are, where that makes a difference.
+    pub semantics: Semantics,
     /// HTTP routes; the first that matches is taken.
     pub http: Vec<HttpRoute>,
+}
+
+/// Whose words routes are. The same match means different things to different
+/// authors.
+///
+/// Source: `UseGatewaySemantics`, `UseIngressSemantics`, istio
+/// `pilot/pkg/model/virtualservice.go`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum Semantics {
+    /// A VirtualService: a prefix is a prefix of characters.
+    #[default]
+    Istio,
+    /// A route of the Kubernetes Gateway API: a prefix ends where a path segment
+    /// ends, a destination that does not exist answers 500, the prefix replaced
+    /// by `/` is removed, and a mesh route holds for clients of its own
+    /// namespace, or for all if it lies in the service's.
+    GatewayApi,
+    /// An Ingress: a prefix ends where a path segment ends.
+    Ingress,
 }
 
 /// One HTTP route.

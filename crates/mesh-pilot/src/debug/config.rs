@@ -45,6 +45,17 @@ fn group_version(kind: Kind) -> (&'static str, &'static str) {
         }
         Kind::Telemetry => ("telemetry.istio.io", "v1"),
         Kind::WasmPlugin | Kind::TrafficExtension => ("extensions.istio.io", "v1alpha1"),
+        Kind::BackendTlsPolicy
+        | Kind::GatewayClass
+        | Kind::GrpcRoute
+        | Kind::HttpRoute
+        | Kind::KubernetesGateway
+        | Kind::ListenerSet
+        | Kind::ReferenceGrant
+        | Kind::TcpRoute
+        | Kind::TlsRoute => ("gateway.networking.k8s.io", "v1"),
+        Kind::XBackendTrafficPolicy | Kind::XListenerSet => ("gateway.networking.x-k8s.io", "v1alpha1"),
+        Kind::Ingress | Kind::IngressClass => ("networking.k8s.io", "v1"),
         Kind::MeshConfig => ("", "v1alpha1"),
         Kind::EndpointSlice => ("discovery.k8s.io", "v1"),
         Kind::ConfigMap
