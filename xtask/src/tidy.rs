@@ -13,6 +13,7 @@ use crate::{Outcome, shell};
 
 mod docs;
 mod edges;
+mod features;
 mod golden;
 mod purity;
 mod sizes;
@@ -49,6 +50,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("module comments", text::module_comments),
     ("words", text::words),
     ("documents", docs::check),
+    ("features", features::check),
     ("golden cases", golden::check),
 ];
 

@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
-use super::{docs, sizes};
+use super::{docs, features, sizes};
 
 #[test]
 fn a_function_of_sixty_lines_fits_and_one_more_does_not() {
@@ -23,4 +23,17 @@ fn an_invariant_counts_only_in_its_own_crates_section() {
     assert!(docs::states_invariant(document, "mesh-xds"));
     assert!(!docs::states_invariant(document, "mesh-xds-more"));
     assert!(!docs::states_invariant(document, "mesh"));
+}
+
+#[test]
+fn a_feature_that_is_claimed_needs_a_proof_that_is_there() {
+    let check = |row: &str, expected: usize| {
+        let there = |link: &features::Link<'_>| link.target == "../a.rs" && link.text == "`works`";
+        let (line, row) = features::rows(row).next().unwrap();
+        assert_eq!(features::wrong(line, &row, &there).len(), expected);
+    };
+    check("| `host` | yes | yes | - | [`works`](../a.rs) |", 0);
+    check("| `host` | untested | untested | - | |", 0);
+    check("| `host` | yes | yes | - | |", 1);
+    check("| `host` | yes | perhaps | - | [`works`](../a.rs), [`is gone`](../a.rs) |", 2);
 }
