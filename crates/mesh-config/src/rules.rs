@@ -9,9 +9,11 @@
 
 pub mod destination_rule;
 mod exports;
+pub mod gateway;
 pub mod mesh_config;
 pub mod peer_authentication;
 mod selector;
+mod server_tls;
 pub mod service_entry;
 pub mod sidecar;
 pub mod virtual_service;
@@ -109,6 +111,7 @@ fn read(object: &Object, log: &Log, mesh: &MeshConfig) -> Option<Spec> {
         Kind::ServiceEntry => service_entry::read(&spec_of(&root)?, &scope),
         Kind::Sidecar => sidecar::read(&spec_of(&root)?, &scope),
         Kind::PeerAuthentication => peer_authentication::read(&spec_of(&root)?, &scope),
+        Kind::Gateway => gateway::read(&spec_of(&root)?, &scope),
         _ => {
             root.ignore(&["spec"]);
             let consequence = "traffic flows as if it did not exist";

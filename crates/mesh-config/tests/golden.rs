@@ -76,6 +76,7 @@ fn spec(rule: &Rule) -> String {
         Spec::ServiceEntry(spec) => spare(spec),
         Spec::Sidecar(spec) => spare(spec),
         Spec::PeerAuthentication(spec) => spare(spec),
+        Spec::Gateway(spec) => spare(spec),
         Spec::NotApplied => "NotApplied\n".to_owned(),
     }
 }

@@ -8,13 +8,16 @@ use std::sync::Arc;
 use crate::{Meta, ObjectRef};
 
 pub mod destination_rule;
+pub mod gateway;
 pub mod mesh_config;
 pub mod peer_authentication;
+pub mod server_tls;
 pub mod service_entry;
 pub mod sidecar;
 pub mod virtual_service;
 
 pub use destination_rule::DestinationRule;
+pub use gateway::Gateway;
 pub use mesh_config::MeshConfig;
 pub use peer_authentication::PeerAuthentication;
 pub use service_entry::ServiceEntry;
@@ -48,6 +51,7 @@ pub enum Spec {
     ServiceEntry(Arc<ServiceEntry>),
     Sidecar(Arc<Sidecar>),
     PeerAuthentication(Arc<PeerAuthentication>),
+    Gateway(Arc<Gateway>),
     /// A kind that is kept for the debug pages and not applied.
     NotApplied,
 }

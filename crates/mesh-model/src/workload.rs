@@ -53,6 +53,15 @@ impl Workload {
     pub fn key(&self) -> WorkloadKey {
         WorkloadKey { namespace: self.meta.namespace().clone(), name: self.meta.name().clone() }
     }
+
+    /// Whether it is a gateway: a proxy alone, without an application. Its
+    /// annotation `inject.istio.io/templates` says so, or the label that the
+    /// Gateway API gives to what it deploys.
+    pub fn is_gateway(&self) -> bool {
+        let templates = self.meta.annotations.get("inject.istio.io/templates").unwrap_or_default();
+        let deployed = self.meta.labels.get("gateway.networking.k8s.io/gateway-name").is_some();
+        deployed || templates.split(',').any(|t| t.trim() == "gateway")
+    }
 }
 
 /// A namespace.

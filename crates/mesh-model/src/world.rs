@@ -20,9 +20,10 @@ use std::sync::Arc;
 pub use index::{EndpointIndex, RuleIndex, ServiceIndex, WorkloadIndex};
 
 use crate::rules::{MeshConfig, Spec};
+use crate::secret::SecretIndex;
 use crate::{
-    Code, Diagnostic, Endpoint, EndpointSet, Name, Namespace, ObjectRef, Rule, Service, ServiceKey, Severity, Workload,
-    WorkloadKey,
+    Code, Diagnostic, Endpoint, EndpointSet, Name, Namespace, ObjectRef, Rule, Secret, Service, ServiceKey, Severity,
+    Workload, WorkloadKey,
 };
 
 /// One thing that an adapter or the parser reports. Saying the same thing twice
@@ -51,6 +52,10 @@ pub enum Change {
     Namespace(Arc<Namespace>),
     /// A namespace is gone.
     NamespaceRemoved(Name),
+    /// A secret appeared or is different.
+    Secret(Arc<Secret>),
+    /// A secret is gone.
+    SecretRemoved(ObjectRef),
     /// A rule appeared or is different.
     Rule(Arc<Rule>),
     /// A rule is gone.
@@ -74,6 +79,8 @@ pub struct MeshSnapshot {
     pub endpoints: Arc<EndpointIndex>,
     /// Workloads.
     pub workloads: Arc<WorkloadIndex>,
+    /// Secrets.
+    pub secrets: Arc<SecretIndex>,
     /// Rules.
     pub rules: Arc<RuleIndex>,
 }
@@ -87,6 +94,7 @@ impl Default for MeshSnapshot {
             services: Arc::default(),
             endpoints: Arc::default(),
             workloads: Arc::default(),
+            secrets: Arc::default(),
             rules: Arc::default(),
         }
     }
@@ -102,6 +110,7 @@ pub struct World {
     services: BTreeMap<ServiceKey, Arc<Service>>,
     shards: BTreeMap<ServiceKey, BTreeMap<Name, Vec<Endpoint>>>,
     workloads: BTreeMap<WorkloadKey, Arc<Workload>>,
+    secrets: BTreeMap<ObjectRef, Arc<Secret>>,
     rules: BTreeMap<ObjectRef, Arc<Rule>>,
     /// Endpoints that ServiceEntries brought last time, to tell what went.
     external: BTreeMap<ServiceKey, Arc<EndpointSet>>,
@@ -115,6 +124,7 @@ struct Dirty {
     namespaces: bool,
     services: bool,
     workloads: bool,
+    secrets: bool,
     rules: bool,
     /// Rules or workloads that ServiceEntries depend on.
     entries: bool,
@@ -158,6 +168,13 @@ impl World {
                 }
             }
             Change::NamespaceRemoved(name) => self.dirty.namespaces |= self.namespaces.remove(&name).is_some(),
+            Change::Secret(secret) => {
+                if self.secrets.get(&secret.meta.object) != Some(&secret) {
+                    self.secrets.insert(secret.meta.object.clone(), secret);
+                    self.dirty.secrets = true;
+                }
+            }
+            Change::SecretRemoved(key) => self.dirty.secrets |= self.secrets.remove(&key).is_some(),
             Change::Rule(rule) => {
                 if self.rules.get(rule.object()) != Some(&rule) {
                     self.rule_changed(&rule);
@@ -184,13 +201,16 @@ impl World {
     pub fn snapshot(&mut self) -> (Arc<MeshSnapshot>, &[Diagnostic]) {
         let dirty = std::mem::take(&mut self.dirty);
         let mut next = MeshSnapshot::clone(&self.current);
-        let mut changed = dirty.mesh || dirty.namespaces || dirty.workloads || dirty.rules;
+        let mut changed = dirty.mesh || dirty.namespaces || dirty.workloads || dirty.secrets || dirty.rules;
         next.mesh = self.mesh.clone();
         if dirty.namespaces {
             next.namespaces = Arc::new(self.namespaces.clone());
         }
         if dirty.workloads {
             next.workloads = Arc::new(WorkloadIndex::new(self.workloads.values().cloned()));
+        }
+        if dirty.secrets {
+            next.secrets = Arc::new(SecretIndex::new(self.secrets.values().cloned()));
         }
         if dirty.rules {
             next.rules = Arc::new(RuleIndex::new(self.rules.values().cloned()));

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use mesh_model::{Diagnostic, Kind, MeshSnapshot, ObjectRef, SourceLocation, Workload, WorkloadKey};
 use mesh_proto::resource::{Resource, ResourceSet};
 use mesh_proto::{any, json as protobuf};
-use mesh_translate::{Capture, Generator, Proxy, Translator};
+use mesh_translate::{Capture, Generator, Place, Proxy, Translator};
 use serde_json::{Map, Value, json};
 
 use crate::objects;
@@ -160,7 +160,7 @@ pub fn locations_from_json(document: &Value) -> Result<BTreeMap<ObjectRef, Sourc
     Ok(locations)
 }
 
-/// The sidecar that `workload` has, or would have.
+/// The proxy that `workload` has, or would have: a gateway's, or a sidecar.
 pub(crate) fn sidecar(mesh: &MeshSnapshot, workload: &Workload) -> Option<Proxy> {
     let (name, namespace) = (workload.meta.name(), workload.meta.namespace());
     let domain = format!("{namespace}.svc.{}", mesh.mesh.domain);
@@ -170,18 +170,22 @@ pub(crate) fn sidecar(mesh: &MeshSnapshot, workload: &Workload) -> Option<Proxy>
         Some("NONE") => Capture::None,
         _ => Capture::Redirect,
     };
+    let (place, kind) = if workload.is_gateway() { (Place::Router, "router") } else { (Place::Sidecar, "sidecar") };
     Some(Proxy {
-        node_id: format!("sidecar~{address}~{name}.{namespace}~{domain}").into(),
+        node_id: format!("{kind}~{address}~{name}.{namespace}~{domain}").into(),
         workload: workload.key(),
         addresses: workload.addresses.clone(),
         domain: domain.into(),
         labels: workload.meta.labels.clone(),
+        place,
         generator: Generator::Envoy,
         capture,
         cluster_id: "".into(),
         version: "".into(),
         service_account: workload.service_account.clone(),
         locality: workload.locality.clone(),
+        unprivileged: false,
+        may_hold_keys: false,
     })
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use mesh_model::rules::MeshConfig;
 use mesh_model::{
-    Change, Diagnostic, Endpoint, Name, Namespace, ObjectRef, Rule, Service, ServiceKey, Workload, WorkloadKey,
+    Change, Diagnostic, Endpoint, Name, Namespace, ObjectRef, Rule, Secret, Service, ServiceKey, Workload, WorkloadKey,
 };
 
 /// Whose endpoints, and which source says so (an EndpointSlice's name).
@@ -23,6 +23,8 @@ pub struct Known {
     pub workloads: BTreeMap<WorkloadKey, Arc<Workload>>,
     /// Namespaces.
     pub namespaces: BTreeMap<Name, Arc<Namespace>>,
+    /// Secrets, and ConfigMaps with authorities.
+    pub secrets: BTreeMap<ObjectRef, Arc<Secret>>,
     /// Rules of every kind, applied or not.
     pub rules: BTreeMap<ObjectRef, Arc<Rule>>,
     /// Mesh-wide settings; `None`: nobody says any, Istio's defaults hold.
@@ -57,9 +59,12 @@ impl Known {
             source: source.clone(),
             endpoints: endpoints.clone(),
         }));
+        let (new, secrets_gone) = difference(&self.secrets, &before.secrets);
+        changes.extend(new.map(|(_, v)| Change::Secret(v.clone())));
         let (new, rules_gone) = difference(&self.rules, &before.rules);
         changes.extend(new.map(|(_, v)| Change::Rule(v.clone())));
         changes.extend(rules_gone.map(|(k, _)| Change::RuleRemoved(k.clone())));
+        changes.extend(secrets_gone.map(|(k, _)| Change::SecretRemoved(k.clone())));
         changes.extend(endpoints_gone.map(|((service, source), _)| Change::Endpoints {
             service: service.clone(),
             source: source.clone(),

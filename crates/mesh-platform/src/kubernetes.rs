@@ -17,6 +17,7 @@
 mod assemble;
 mod node;
 mod pod;
+mod secret;
 mod service;
 mod slice;
 #[cfg(test)]
@@ -28,7 +29,7 @@ use mesh_config::document::Object;
 use mesh_config::reader::Fallback;
 use mesh_config::rules::Parsed;
 use mesh_model::rules::MeshConfig;
-use mesh_model::{Kind, Namespace};
+use mesh_model::{Kind, Namespace, Secret};
 
 pub use assemble::{Assembled, assemble};
 pub use node::Node;
@@ -49,8 +50,11 @@ pub enum Resource {
     Node(Node),
     /// A Namespace.
     Namespace(Arc<Namespace>),
-    /// A kind that is understood and says nothing that is used yet: Secret,
-    /// ServiceAccount, ConfigMap.
+    /// A Secret with a certificate and key or with authorities, or a ConfigMap
+    /// with authorities.
+    Secret(Arc<Secret>),
+    /// A kind that is understood and says nothing that is used yet:
+    /// ServiceAccount, and Secrets and ConfigMaps without certificates.
     Inert,
 }
 
@@ -66,7 +70,9 @@ pub fn read(object: &Object, mesh: &MeshConfig, fallback: Fallback) -> Parsed<Re
         Kind::Pod => pod::read(object, &log).map(Resource::Pod),
         Kind::Node => Some(Resource::Node(node::read(object))),
         Kind::Namespace => Some(Resource::Namespace(Arc::new(Namespace { meta: object.meta.clone() }))),
-        Kind::ConfigMap | Kind::Secret | Kind::ServiceAccount => Some(Resource::Inert),
+        Kind::Secret => secret::read(object, &log),
+        Kind::ConfigMap => secret::read_config_map(object, &log),
+        Kind::ServiceAccount => Some(Resource::Inert),
         _ => None,
     };
     let value = value.filter(|_| !log.failed());

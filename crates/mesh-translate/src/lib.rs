@@ -34,7 +34,7 @@ mod translator;
 mod xds;
 
 pub use features::Features;
-pub use proxy::{Capture, Generator, NodeError, Proxy};
+pub use proxy::{Capture, Generator, NodeError, Place, Proxy};
 pub use resources::ProxyResources;
 pub use scope::ProxyScope;
 pub use translator::Translator;

@@ -29,6 +29,8 @@ pub struct Proxy {
     /// Labels that it claims; those of its workload are preferred where the
     /// mesh knows it.
     pub labels: Labels,
+    /// Where it stands.
+    pub place: Place,
     /// What it understands.
     pub generator: Generator,
     /// How connections reach it.
@@ -41,6 +43,20 @@ pub struct Proxy {
     pub service_account: Name,
     /// Where it runs.
     pub locality: Arc<Locality>,
+    /// `UNPRIVILEGED_POD`: it cannot bind ports below 1024.
+    pub unprivileged: bool,
+    /// Whether private keys may be sent to it. A node does not say so itself:
+    /// whoever accepted its connection knows, and sets it.
+    pub may_hold_keys: bool,
+}
+
+/// Where a proxy stands; the first part of its node id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Place {
+    /// `sidecar`: beside a workload.
+    Sidecar,
+    /// `router`: on its own, at the mesh's edge.
+    Router,
 }
 
 /// What a client of the control plane understands.
@@ -75,9 +91,7 @@ pub enum NodeError {
         parts: usize,
     },
     /// The type is none that is served.
-    #[error(
-        "node id {id:?}: found type {kind:?}, expected \"sidecar\"; gateways are not served yet; the stream is refused"
-    )]
+    #[error("node id {id:?}: found type {kind:?}, expected \"sidecar\" or \"router\"; the stream is refused")]
     Kind {
         /// The id as sent.
         id: String,
@@ -125,9 +139,11 @@ impl Proxy {
         let [kind, ip, name, domain] = parts[..] else {
             return Err(NodeError::Parts { id: id.to_owned(), parts: parts.len() });
         };
-        if kind != "sidecar" {
-            return Err(NodeError::Kind { id: id.to_owned(), kind: kind.to_owned() });
-        }
+        let place = match kind {
+            "sidecar" => Place::Sidecar,
+            "router" => Place::Router,
+            _ => return Err(NodeError::Kind { id: id.to_owned(), kind: kind.to_owned() }),
+        };
         let metadata = Metadata(node.metadata.as_ref());
         let namespace = namespace(&metadata, domain).ok_or_else(|| NodeError::Namespace { id: id.to_owned() })?;
         let pod = name.strip_suffix(&*format!(".{namespace}")).unwrap_or(name);
@@ -137,12 +153,15 @@ impl Proxy {
             addresses: addresses(id, ip, &metadata)?,
             domain: domain.into(),
             labels: metadata.labels(),
+            place,
             generator: generator(id, &metadata)?,
             capture: capture(id, &metadata)?,
             cluster_id: metadata.text("CLUSTER_ID").unwrap_or_default().into(),
             version: metadata.text("ISTIO_VERSION").unwrap_or_default().into(),
             service_account: metadata.text("SERVICE_ACCOUNT").unwrap_or_default().into(),
             locality: Arc::new(locality(node)),
+            unprivileged: metadata.text("UNPRIVILEGED_POD") == Some("true"),
+            may_hold_keys: false,
         })
     }
 

@@ -52,6 +52,13 @@ impl<'a> Fields<'a> {
         None
     }
 
+    /// Reports something about the field called `name` that leaves the object
+    /// usable.
+    pub fn warn(&self, name: &str, code: Code, message: String, consequence: &str) {
+        let line = self.map.get(name).map_or(self.line, |node| node.line);
+        self.log.push(line, Severity::Warning, code, &self.path_of(name), message, consequence);
+    }
+
     /// Fields that are understood and not applied yet: each that is there is
     /// reported, unless it asks for nothing (false, or an empty list or map).
     pub fn not_applied(&self, names: &[&'static str]) {

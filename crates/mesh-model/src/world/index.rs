@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::rules::{DestinationRule, PeerAuthentication, Sidecar, Spec, VirtualService};
+use crate::rules::{DestinationRule, Gateway, PeerAuthentication, Sidecar, Spec, VirtualService};
 use crate::{EndpointSet, Hostname, Rule, Service, ServiceKey, Workload, WorkloadKey};
 
 /// All services, sorted by host name, then namespace.
@@ -171,6 +171,7 @@ pub struct RuleIndex {
     destination_rules: Vec<Arc<DestinationRule>>,
     sidecars: Vec<Arc<Sidecar>>,
     peer_authentications: Vec<Arc<PeerAuthentication>>,
+    gateways: Vec<Arc<Gateway>>,
 }
 
 impl RuleIndex {
@@ -187,6 +188,7 @@ impl RuleIndex {
                 Spec::DestinationRule(rule) => index.destination_rules.push(rule.clone()),
                 Spec::Sidecar(rule) => index.sidecars.push(rule.clone()),
                 Spec::PeerAuthentication(rule) => index.peer_authentications.push(rule.clone()),
+                Spec::Gateway(rule) => index.gateways.push(rule.clone()),
                 Spec::ServiceEntry(_) | Spec::NotApplied => {}
             }
         }
@@ -216,6 +218,11 @@ impl RuleIndex {
     /// Sidecars.
     pub fn sidecars(&self) -> &[Arc<Sidecar>] {
         &self.sidecars
+    }
+
+    /// Gateways.
+    pub fn gateways(&self) -> &[Arc<Gateway>] {
+        &self.gateways
     }
 }
 

@@ -116,6 +116,7 @@ impl Store {
         known.endpoints = assembled.endpoints;
         known.workloads = assembled.workloads;
         known.namespaces = assembled.namespaces;
+        known.secrets = assembled.secrets;
         known.diagnostics.extend(assembled.diagnostics);
         for good in first.values() {
             if let Some(rule) = good.rule() {

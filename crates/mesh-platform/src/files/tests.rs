@@ -37,6 +37,8 @@ fn word(change: &Change) -> String {
         Change::NamespaceRemoved(name) => format!("-Namespace {name}"),
         Change::Rule(r) => format!("+{}", r.object()),
         Change::RuleRemoved(object) => format!("-{object}"),
+        Change::Secret(secret) => format!("+{}", secret.meta.object),
+        Change::SecretRemoved(object) => format!("-{object}"),
         Change::MeshConfig(mesh) => format!("MeshConfig {}", mesh.trust_domain),
     }
 }

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use mesh_model::{
-    Address, Code, Diagnostic, Endpoint, Health, Kind, Labels, Locality, Name, Namespace, Resolution, ServiceKey,
-    Severity, TargetPort, Workload, WorkloadKey,
+    Address, Code, Diagnostic, Endpoint, Health, Kind, Labels, Locality, Name, Namespace, ObjectRef, Resolution,
+    Secret, ServiceKey, Severity, TargetPort, Workload, WorkloadKey,
 };
 
 use super::{Declared, Node, Pod, Resource, Slice, SliceEndpoint};
@@ -23,6 +23,8 @@ pub struct Assembled {
     pub workloads: BTreeMap<WorkloadKey, Arc<Workload>>,
     /// Namespaces.
     pub namespaces: BTreeMap<Name, Arc<Namespace>>,
+    /// Secrets, and ConfigMaps with authorities.
+    pub secrets: BTreeMap<ObjectRef, Arc<Secret>>,
     /// What does not fit together.
     pub diagnostics: Vec<Diagnostic>,
 }
@@ -38,6 +40,9 @@ pub fn assemble<'a>(resources: impl IntoIterator<Item = &'a Resource>) -> Assemb
     }
     for namespace in &parts.namespaces {
         assembled.namespaces.insert(namespace.meta.name().clone(), (*namespace).clone());
+    }
+    for secret in &parts.secrets {
+        assembled.secrets.insert(secret.meta.object.clone(), (*secret).clone());
     }
     for service in parts.services.values() {
         assembled.services.insert(service.service.key(), service.service.clone());
@@ -63,6 +68,7 @@ struct Parts<'a> {
     pods_by_address: HashMap<(Name, IpAddr), &'a Pod>,
     nodes: HashMap<Name, &'a Node>,
     namespaces: Vec<&'a Arc<Namespace>>,
+    secrets: Vec<&'a Arc<Secret>>,
 }
 
 impl<'a> Parts<'a> {
@@ -90,6 +96,7 @@ impl<'a> Parts<'a> {
                     parts.nodes.insert(node.name.clone(), node);
                 }
                 Resource::Namespace(namespace) => parts.namespaces.push(namespace),
+                Resource::Secret(secret) => parts.secrets.push(secret),
                 Resource::Inert => {}
             }
         }

@@ -38,7 +38,7 @@ fn the_namespace_in_metadata_is_preferred_to_the_domains() {
 #[test]
 fn what_cannot_be_read_is_refused_by_name() {
     check_refused("id: a~b\n", "found 2 parts");
-    check_refused("id: router~1.1.1.1~a.b~b.svc\n", "gateways are not served yet");
+    check_refused("id: waypoint~1.1.1.1~a.b~b.svc\n", "expected \"sidecar\" or \"router\"");
     check_refused("id: sidecar~nowhere~a.b~b.svc\n", "\"nowhere\", expected an IP address");
     check_refused("id: sidecar~1.1.1.1~a.b~b.svc\nmetadata: {GENERATOR: api}\n", "metadata.GENERATOR");
     check_refused("id: sidecar~1.1.1.1~a.b~b.svc\nmetadata: {INTERCEPTION_MODE: X}\n", "REDIRECT, TPROXY or NONE");
