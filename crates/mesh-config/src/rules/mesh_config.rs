@@ -11,6 +11,7 @@ use mesh_model::rules::MeshConfig;
 use mesh_model::rules::mesh_config::InboundTrafficPolicy;
 use mesh_model::{Code, Diagnostic, Kind, Name, ObjectRef, Severity, SourceLocation};
 
+use super::destination_rule::locality;
 use super::{Parsed, exports, sidecar, virtual_service};
 use crate::document::{self, Object};
 use crate::reader::{Fallback, Fields, Log, NOT_APPLIED};
@@ -22,7 +23,7 @@ pub const CONFIG_MAP: &str = "istio";
 pub const KEY: &str = "mesh";
 
 /// Fields that are accepted and not yet applied.
-const FIELDS_NOT_APPLIED: [&str; 34] = [
+const FIELDS_NOT_APPLIED: [&str; 33] = [
     "proxyHttpPort",
     "tcpKeepalive",
     "ingressClass",
@@ -36,7 +37,6 @@ const FIELDS_NOT_APPLIED: [&str; 34] = [
     "enableAutoMtls",
     "trustDomainAliases",
     "caCertificates",
-    "localityLbSetting",
     "h2UpgradePolicy",
     "inboundClusterStatName",
     "outboundClusterStatName",
@@ -151,6 +151,10 @@ fn read(fields: &Fields<'_>, base: &MeshConfig) -> MeshConfig {
     if let Some(retries) = fields.optional("defaultHttpRetryPolicy") {
         mesh.default_http_retry_policy = virtual_service::read_retries(&retries);
     }
+    if let Some(setting) = fields.optional("localityLbSetting").and_then(|v| locality::read(&v, None)) {
+        mesh.locality_balancing = setting;
+    }
+    mesh.zone_aware = fields.optional("zoneAwareLbSetting").and_then(|v| locality::read_zone_aware(&v, None));
     if let Some(config) = fields.optional("defaultConfig").and_then(|v| v.fields()) {
         proxy::read(&config, &mut mesh.default_config);
     }

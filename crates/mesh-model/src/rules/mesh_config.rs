@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use crate::rules::destination_rule::{LocalityBalancing, ZoneAware};
 use crate::{Name, Visibility};
 
 /// What is done with traffic to hosts that the mesh does not know.
@@ -62,6 +63,10 @@ pub struct MeshConfig {
     pub access_log_json: bool,
     /// Retry policy of routes that set none; `None`: Istio's default.
     pub default_http_retry_policy: Option<crate::rules::virtual_service::Retries>,
+    /// How place counts where a rule does not say.
+    pub locality_balancing: LocalityBalancing,
+    /// The same by zone; stands before `locality_balancing`.
+    pub zone_aware: Option<ZoneAware>,
     /// Defaults of the agent and its proxy.
     pub default_config: ProxyDefaults,
 }
@@ -109,6 +114,8 @@ impl Default for MeshConfig {
             access_log_format: "".into(),
             access_log_json: false,
             default_http_retry_policy: None,
+            locality_balancing: LocalityBalancing::default(),
+            zone_aware: None,
             default_config: ProxyDefaults::default(),
         }
     }

@@ -1,49 +1,38 @@
-//! Traffic policies: load balancing and outlier detection, for a destination or
-//! for single ports.
+//! Traffic policies, for a destination or for single ports, and their outlier
+//! detection.
 
-use mesh_model::rules::destination_rule::{LoadBalancer, OutlierDetection, PortPolicy, TrafficPolicy};
+use mesh_model::Code;
+use mesh_model::rules::destination_rule::{OutlierDetection, PortPolicy, TrafficPolicy};
 
-use super::pool;
+use super::{balancer, pool, upstream};
 use crate::reader::{Fields, Value};
-
-/// Fields that are accepted and not yet applied, of a destination; `tls` is
-/// another.
-const NOT_APPLIED: [&str; 3] = ["tunnel", "proxyProtocol", "retryBudget"];
-/// The same, of a load balancer: policies, in whose place LEAST_REQUEST is used.
-const BALANCERS_NOT_APPLIED: [&str; 2] = ["consistentHash", "backendUtilization"];
-/// The same, of a load balancer: what refines a policy.
-const BALANCER_NOT_APPLIED: [&str; 4] = ["localityLbSetting", "zoneAwareLbSetting", "warmup", "warmupDurationSecs"];
-/// The same, of outlier detection.
-const OUTLIER_NOT_APPLIED: [&str; 2] = ["consecutiveErrors", "outlierDetectionHttpErrorCodes"];
 
 pub(super) fn read(value: &Value<'_>) -> Option<TrafficPolicy> {
     let fields = value.fields()?;
+    if !SETTINGS.iter().chain(&DESTINATION_SETTINGS).any(|name| fields.has(name)) {
+        fields.error::<()>("found an empty policy, expected at least one setting in it".to_owned());
+    }
     let destination = settings(&fields);
     let ports = fields.optional("portLevelSettings").map_or(Some(Vec::new()), |v| ports(&v));
-    tls(&fields);
-    fields.not_applied(&NOT_APPLIED);
+    let tunnel = fields.optional("tunnel").and_then(|v| upstream::tunnel(&v));
+    let proxy_protocol = fields.optional("proxyProtocol").and_then(|v| upstream::proxy_protocol(&v));
+    if tunnel.is_some() && proxy_protocol.is_some() {
+        fields.error::<()>("found tunnel and proxyProtocol together, expected only one of them".to_owned());
+    }
+    let retry_budget = fields.optional("retryBudget").and_then(|v| upstream::retry_budget(&v));
     fields.finish();
-    Some(TrafficPolicy { destination, ports: ports? })
+    Some(TrafficPolicy { destination, ports: ports?, tunnel, proxy_protocol, retry_budget })
 }
 
 fn settings(fields: &Fields<'_>) -> PortPolicy {
+    let outlier_detection = fields.optional("outlierDetection").and_then(|v| outlier(&v));
+    let watched = fields.has("outlierDetection");
     PortPolicy {
-        load_balancer: fields.optional("loadBalancer").and_then(|v| balancer(&v)),
+        load_balancer: fields.optional("loadBalancer").and_then(|v| balancer::read(&v, watched)),
         connection_pool: fields.optional("connectionPool").and_then(|v| pool::read(&v)),
-        outlier_detection: fields.optional("outlierDetection").and_then(|v| outlier(&v)),
+        outlier_detection,
+        tls: fields.optional("tls").and_then(|v| upstream::tls(&v)),
     }
-}
-
-/// Connections are plaintext, so only a policy that wants another thing has
-/// something to be told.
-fn tls(fields: &Fields<'_>) -> Option<()> {
-    let settings = fields.optional("tls")?.fields()?;
-    let modes = [("DISABLE", false), ("SIMPLE", true), ("MUTUAL", true), ("ISTIO_MUTUAL", true)];
-    if settings.optional("mode").and_then(|v| v.one_of(&modes)) == Some(true) {
-        let consequence = "connections are plaintext and the rest of the object applies";
-        fields.not_applied_but(&["tls"], consequence);
-    }
-    Some(())
 }
 
 fn ports(value: &Value<'_>) -> Option<Vec<(u16, PortPolicy)>> {
@@ -57,7 +46,6 @@ fn ports(value: &Value<'_>) -> Option<Vec<(u16, PortPolicy)>> {
             number
         });
         let policy = settings(&fields);
-        tls(&fields);
         fields.finish();
         let Some(number) = number else { continue };
         if ports.iter().any(|(other, _)| *other == number) {
@@ -67,38 +55,6 @@ fn ports(value: &Value<'_>) -> Option<Vec<(u16, PortPolicy)>> {
     }
     ports.sort_by_key(|(number, _)| *number);
     Some(ports)
-}
-
-fn balancer(value: &Value<'_>) -> Option<LoadBalancer> {
-    let fields = value.fields()?;
-    let simple = fields.optional("simple").map(|v| {
-        v.one_of(&[
-            ("LEAST_REQUEST", LoadBalancer::LeastRequest),
-            ("ROUND_ROBIN", LoadBalancer::RoundRobin),
-            ("RANDOM", LoadBalancer::Random),
-            ("PASSTHROUGH", LoadBalancer::Passthrough),
-            ("LEAST_CONN", LoadBalancer::LeastRequest),
-            ("UNSPECIFIED", LoadBalancer::LeastRequest),
-        ])
-    });
-    let choices = ["simple", "consistentHash", "backendUtilization"];
-    let found: Vec<&str> = choices.into_iter().filter(|name| fields.has(name)).collect();
-    if found.len() > 1 {
-        fields.error::<()>(format!("found {} together, expected only one of them", found.join(" and ")));
-    }
-    // What is not applied is checked where a mistake in it is plain, so that it
-    // does not wait to be found on the day that it is applied.
-    if let Some(warmup) = fields.optional("warmup").and_then(|v| v.fields()) {
-        warmup.required("duration", "a duration").and_then(|v| v.duration());
-        for (name, max) in [("minimumPercent", 100.0), ("aggression", f64::INFINITY)] {
-            warmup.optional(name).and_then(|v| v.number(0.0, max));
-        }
-        warmup.finish();
-    }
-    fields.not_applied_but(&BALANCERS_NOT_APPLIED, "LEAST_REQUEST is used and the rest of the object applies");
-    fields.not_applied(&BALANCER_NOT_APPLIED);
-    fields.finish();
-    simple.unwrap_or(Some(LoadBalancer::LeastRequest))
 }
 
 fn outlier(value: &Value<'_>) -> Option<OutlierDetection> {
@@ -121,6 +77,10 @@ fn outlier(value: &Value<'_>) -> Option<OutlierDetection> {
         base_ejection_time: duration("baseEjectionTime"),
         max_ejection_percent: percent("maxEjectionPercent"),
         min_health_percent: percent("minHealthPercent"),
+        http_error_codes: fields
+            .optional("outlierDetectionHttpErrorCodes")
+            .and_then(|v| statuses(&v))
+            .unwrap_or_default(),
     };
     let counts_local = outlier.consecutive_local_origin_failures.is_some_and(|count| count > 0);
     if counts_local && !outlier.split_external_local_origin_errors {
@@ -128,7 +88,27 @@ fn outlier(value: &Value<'_>) -> Option<OutlierDetection> {
                        which it needs";
         fields.error::<()>(message.to_owned());
     }
-    fields.not_applied(&OUTLIER_NOT_APPLIED);
+    if let Some(old) = fields.optional("consecutiveErrors")
+        && old.integer(i64::from(i32::MIN), i64::from(i32::MAX)).is_some_and(|count| count != 0)
+    {
+        let message = "found a deprecated field, expected consecutiveGatewayErrors or consecutive5xxErrors";
+        old.warn(Code::InvalidValue, message.to_owned(), "as in Istio it has no effect; the rest of the object applies");
+    }
     fields.finish();
     Some(outlier)
 }
+
+/// Sorted, each once.
+fn statuses(value: &Value<'_>) -> Option<Vec<u16>> {
+    let statuses: Vec<Option<i64>> = value.items()?.iter().map(|item| item.integer(100, 599)).collect();
+    let mut statuses: Vec<u16> =
+        statuses.into_iter().flatten().filter_map(|status| u16::try_from(status).ok()).collect();
+    statuses.sort_unstable();
+    statuses.dedup();
+    Some(statuses)
+}
+
+/// Settings that a destination and a port may have.
+const SETTINGS: [&str; 4] = ["loadBalancer", "connectionPool", "outlierDetection", "tls"];
+/// Settings that only a destination may have.
+const DESTINATION_SETTINGS: [&str; 4] = ["portLevelSettings", "tunnel", "proxyProtocol", "retryBudget"];

@@ -1,5 +1,7 @@
 //! Connection pools. As in Istio, a count of 0 means that nothing is said.
 
+use std::time::Duration;
+
 use mesh_model::rules::destination_rule::{ConnectionPool, TcpKeepalive};
 
 use crate::reader::{Fields, Value};
@@ -7,6 +9,9 @@ use crate::reader::{Fields, Value};
 pub(super) fn read(value: &Value<'_>) -> Option<ConnectionPool> {
     let fields = value.fields()?;
     let mut pool = ConnectionPool::default();
+    if !fields.has("tcp") && !fields.has("http") {
+        fields.error::<()>("found an empty connection pool, expected tcp or http in it".to_owned());
+    }
     if let Some(tcp) = fields.optional("tcp").and_then(|v| v.fields()) {
         read_tcp(&tcp, &mut pool);
     }
@@ -26,7 +31,7 @@ fn read_tcp(fields: &Fields<'_>, pool: &mut ConnectionPool) {
     pool.max_connections = count(fields, "maxConnections");
     pool.connect_timeout = duration("connectTimeout");
     pool.max_connection_duration = duration("maxConnectionDuration");
-    pool.tcp_idle_timeout = duration("idleTimeout");
+    pool.tcp_idle_timeout = fields.optional("idleTimeout").and_then(|v| v.duration_or_zero());
     pool.tcp_keepalive = fields.optional("tcpKeepalive").and_then(|v| keepalive(&v));
     fields.finish();
 }
@@ -59,6 +64,14 @@ fn read_http(fields: &Fields<'_>, pool: &mut ConnectionPool) {
             "found useClientProtocol: true with h2UpgradePolicy: UPGRADE, expected one of them".to_owned(),
         );
     }
-    fields.not_applied(&["http2KeepAlive"]);
+    pool.http2_keepalive = fields.optional("http2KeepAlive").and_then(|v| http2_keepalive(&v));
     fields.finish();
+}
+
+fn http2_keepalive(value: &Value<'_>) -> Option<(Duration, Duration)> {
+    let fields = value.fields()?;
+    let interval = fields.required("interval", "a duration").and_then(|v| v.duration());
+    let timeout = fields.required("timeout", "a duration").and_then(|v| v.duration());
+    fields.finish();
+    Some((interval?, timeout?))
 }
