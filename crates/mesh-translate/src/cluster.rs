@@ -1,11 +1,15 @@
 //! Clusters: for every service port and subset one, for every own port one,
 //! and the few that every proxy has.
 
+mod balancer;
 mod inbound;
+mod outlier;
 mod policy;
+mod reports;
 mod standard;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use mesh_model::rules::destination_rule::Subset;
 use mesh_model::rules::{DestinationRule, MeshConfig};
@@ -17,9 +21,10 @@ use mesh_proto::resource::Resource;
 pub(crate) use inbound::inbound;
 pub(crate) use standard::standard;
 
-use crate::destination::Destination;
+use crate::destination::{Destination, set_aside};
 use crate::endpoint;
 use crate::memo::ById;
+use crate::place::{Nearness, Place};
 use crate::proxy::Generator;
 use crate::scope::Families;
 use crate::xds;
@@ -32,10 +37,14 @@ pub(crate) struct Input {
     /// Ports that may be called; `None`: all.
     pub(crate) ports: Option<BTreeSet<u16>>,
     pub(crate) rules: Vec<ById<DestinationRule>>,
+    /// Rules that those set aside.
+    pub(crate) set_aside: Vec<ById<DestinationRule>>,
     pub(crate) mesh: ById<MeshConfig>,
     pub(crate) generator: Generator,
     pub(crate) captured: bool,
     pub(crate) families: Families,
+    /// Where the caller is, if the rules make something of it.
+    pub(crate) place: Option<Place>,
     /// Endpoints that stand in the clusters themselves (names to resolve).
     pub(crate) pinned: Option<ById<EndpointSet>>,
 }
@@ -56,6 +65,8 @@ pub(crate) struct Assignment {
     pub(crate) port_name: Name,
     /// Labels of the subset; empty: all endpoints of the port.
     pub(crate) labels: Labels,
+    /// What the caller makes of where endpoints are.
+    pub(crate) nearness: Option<Arc<Nearness>>,
 }
 
 /// All clusters of a service.
@@ -66,6 +77,10 @@ pub(crate) fn outbound(input: &Input) -> Output {
     }
     let destination = Destination(&input.rules);
     let subsets = destination.subsets();
+    output.diagnostics.extend(destination.conflicts(&input.service.hostname));
+    let winner = input.rules.first().map(|r| &**r);
+    output.diagnostics.extend(set_aside(&input.service.hostname, &input.set_aside, winner));
+    output.diagnostics.extend(input.rules.iter().flat_map(|rule| reports::not_applied(rule, input.generator)));
     let allowed =
         |p: &&Port| p.protocol != Protocol::Udp && input.ports.as_ref().is_none_or(|ports| ports.contains(&p.number));
     for port in input.service.ports.iter().filter(allowed) {
@@ -92,13 +107,20 @@ fn add(input: &Input, port: &Port, subset: Option<(&Subset, &DestinationRule)>, 
         ..Default::default()
     };
     policy::apply(&mut cluster, &settings, policy::Upstream::of(input, port));
+    let nearness = Nearness::of(&settings, &input.mesh, input.place.as_ref()).map(Arc::new);
+    balancer::apply_nearness(&mut cluster, nearness.as_deref());
     let discovery = discovery(input, destination.is_passthrough(subset.map(|(s, _)| s), port.number));
     let labels = subset.map(|(s, _)| s.labels.clone()).unwrap_or_default();
     match discovery {
         DiscoveryType::Eds => {
             cluster.eds_cluster_config =
                 Some(api::cluster::EdsClusterConfig { eds_config: Some(xds::ads()), service_name: name.to_string() });
-            output.assignments.push(Assignment { cluster: name.clone(), port_name: port.name.clone(), labels });
+            output.assignments.push(Assignment {
+                cluster: name.clone(),
+                port_name: port.name.clone(),
+                labels,
+                nearness,
+            });
         }
         DiscoveryType::OriginalDst => {
             if input.generator == Generator::Grpc {
@@ -107,7 +129,8 @@ fn add(input: &Input, port: &Port, subset: Option<(&Subset, &DestinationRule)>, 
             cluster.lb_policy = LbPolicy::ClusterProvided as i32;
         }
         DiscoveryType::StrictDns | DiscoveryType::LogicalDns => {
-            if !resolve(input, port, &labels, discovery, &mut cluster) {
+            let wanted = Assignment { cluster: name.clone(), port_name: port.name.clone(), labels, nearness };
+            if !resolve(input, &wanted, discovery, &mut cluster) {
                 output.diagnostics.push(without_endpoints(service, &name));
                 return;
             }
@@ -137,17 +160,19 @@ fn discovery(input: &Input, passthrough: bool) -> DiscoveryType {
 
 /// Enters the endpoints of a cluster that resolves names; whether there are
 /// any (exactly one, for LOGICAL_DNS) that can be used.
-fn resolve(input: &Input, port: &Port, labels: &Labels, discovery: DiscoveryType, cluster: &mut api::Cluster) -> bool {
+fn resolve(input: &Input, wanted: &Assignment, discovery: DiscoveryType, cluster: &mut api::Cluster) -> bool {
     let Some(set) = &input.pinned else { return false };
     let one = discovery == DiscoveryType::LogicalDns;
     let limit = if one { 1 } else { usize::MAX };
-    let chosen = set.of_port(&port.name).filter(|e| labels.selects(&e.labels)).take(limit);
-    let assignment = endpoint::assignment(&cluster.name, chosen, endpoint::Names::Resolved);
+    let chosen = set.of_port(&wanted.port_name).filter(|e| wanted.labels.selects(&e.labels)).take(limit);
+    // A single endpoint is taken wherever it is.
+    let nearness = wanted.nearness.as_deref().filter(|_| !one);
+    let assignment = endpoint::assignment(&cluster.name, chosen, endpoint::Names::Resolved, nearness);
     let first = assignment.endpoints.first().and_then(|l| l.lb_endpoints.first());
     if first.is_none() {
         return false;
     }
-    if one && set.of_port(&port.name).all(|e| !matches!(e.address, Address::Dns(_))) {
+    if one && set.of_port(&wanted.port_name).all(|e| !matches!(e.address, Address::Dns(_))) {
         cluster.cluster_discovery_type = Some(ClusterDiscoveryType::Type(DiscoveryType::StrictDns as i32));
     }
     cluster.load_assignment = Some(assignment);

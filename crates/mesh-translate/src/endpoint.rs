@@ -1,8 +1,6 @@
 //! Endpoints of clusters (EDS), grouped by where they run.
 
-use std::collections::BTreeMap;
-
-use mesh_model::{Address, Endpoint, EndpointSet, Health, Locality};
+use mesh_model::{Address, Endpoint, EndpointSet, Health};
 use mesh_proto::envoy::config::core::v3 as core;
 use mesh_proto::envoy::config::core::v3::HealthStatus;
 use mesh_proto::envoy::config::endpoint::v3::lb_endpoint::HostIdentifier;
@@ -12,6 +10,7 @@ use mesh_proto::envoy::config::endpoint::v3::{
 use mesh_proto::resource::Resource;
 
 use crate::cluster::Assignment;
+use crate::place::{Group, Nearness};
 use crate::xds;
 
 /// What becomes of an endpoint that is a name.
@@ -29,49 +28,51 @@ pub(crate) fn assignments(wanted: &[Assignment], set: Option<&EndpointSet>) -> V
     let of = |wanted: &Assignment| {
         let endpoints = set.into_iter().flat_map(|s| s.of_port(&wanted.port_name));
         let chosen = endpoints.filter(|e| wanted.labels.selects(&e.labels));
-        Resource::new(wanted.cluster.clone(), &assignment(&wanted.cluster, chosen, Names::LeftOut))
+        Resource::new(
+            wanted.cluster.clone(),
+            &assignment(&wanted.cluster, chosen, Names::LeftOut, wanted.nearness.as_deref()),
+        )
     };
     wanted.iter().map(of).collect()
 }
 
 /// One assignment: a group per locality, sorted, each weighing as much as its
-/// endpoints together.
+/// endpoints together, unless `nearness` says otherwise.
 ///
 /// As Istio does by default, endpoints that are not ready or terminate are left
-/// out, and draining ones are kept for the sessions they still have. All
-/// localities have priority 0.
+/// out, and draining ones are kept for the sessions they still have.
 pub(crate) fn assignment<'a>(
     cluster: &str,
     endpoints: impl Iterator<Item = &'a Endpoint>,
     names: Names,
+    nearness: Option<&Nearness>,
 ) -> ClusterLoadAssignment {
-    let mut localities: BTreeMap<&Locality, Vec<&Endpoint>> = BTreeMap::new();
-    for endpoint in endpoints {
-        let usable = match endpoint.address {
+    let usable = |endpoint: &&Endpoint| {
+        let addressed = match endpoint.address {
             Address::Dns(_) => names == Names::Resolved,
             Address::Ip(_) | Address::Unix(_) => true,
         };
-        if usable && matches!(endpoint.health, Health::Healthy | Health::Draining) {
-            localities.entry(&endpoint.locality).or_default().push(endpoint);
-        }
-    }
+        addressed && matches!(endpoint.health, Health::Healthy | Health::Draining)
+    };
+    let groups = Nearness::arrange(nearness, endpoints.filter(usable));
     ClusterLoadAssignment {
         cluster_name: cluster.to_owned(),
-        endpoints: localities.into_iter().map(|(locality, endpoints)| group(locality, &endpoints)).collect(),
+        endpoints: groups.iter().map(group).collect(),
         ..Default::default()
     }
 }
 
-fn group(locality: &Locality, endpoints: &[&Endpoint]) -> LocalityLbEndpoints {
-    let total = endpoints.iter().fold(0u32, |sum, e| sum.saturating_add(e.weight.max(1)));
+fn group(group: &Group<'_>) -> LocalityLbEndpoints {
+    let locality = group.locality;
     LocalityLbEndpoints {
         locality: Some(core::Locality {
             region: locality.region.to_string(),
             zone: locality.zone.to_string(),
             sub_zone: locality.subzone.to_string(),
         }),
-        lb_endpoints: endpoints.iter().map(|e| lb_endpoint(e)).collect(),
-        load_balancing_weight: xds::number(total),
+        lb_endpoints: group.endpoints.iter().map(|e| lb_endpoint(e)).collect(),
+        load_balancing_weight: xds::number(group.weight),
+        priority: group.priority,
         ..Default::default()
     }
 }

@@ -25,6 +25,7 @@ mod http_filters;
 mod listener;
 mod memo;
 mod mutual_tls;
+mod place;
 mod proxy;
 mod resources;
 mod route;

@@ -9,7 +9,10 @@ mod inbound;
 mod outbound;
 mod slot;
 
+use std::net::IpAddr;
+
 use mesh_model::rules::MeshConfig;
+use mesh_model::rules::destination_rule::Tunnel;
 use mesh_proto::envoy::config::core::v3::TrafficDirection;
 use mesh_proto::envoy::config::listener::v3 as api;
 use mesh_proto::envoy::config::listener::v3::listener_filter_chain_match_predicate::{MatchSet, Rule};
@@ -19,6 +22,7 @@ use mesh_proto::envoy::config::listener::v3::{
 use mesh_proto::envoy::extensions::filters::listener::http_inspector::v3::HttpInspector;
 use mesh_proto::envoy::extensions::filters::listener::original_dst::v3::OriginalDst;
 use mesh_proto::envoy::extensions::filters::listener::tls_inspector::v3::TlsInspector;
+use mesh_proto::envoy::extensions::filters::network::tcp_proxy::v3::tcp_proxy::TunnelingConfig;
 use mesh_proto::envoy::extensions::filters::network::tcp_proxy::v3::{TcpProxy, tcp_proxy};
 use mesh_proto::envoy::r#type::v3::Int32Range;
 use mesh_proto::google::protobuf::Any;
@@ -112,7 +116,27 @@ fn detected_http() -> Vec<String> {
 
 /// Forwards bytes to a cluster.
 fn tcp_proxy(stat_prefix: &str, cluster: &str, idle: Option<std::time::Duration>, mesh: &MeshConfig) -> Filter {
+    tcp_proxy_through(stat_prefix, cluster, idle, None, mesh)
+}
+
+/// As [`tcp_proxy`], to where a tunnel through the cluster ends.
+fn tcp_proxy_through(
+    stat_prefix: &str,
+    cluster: &str,
+    idle: Option<std::time::Duration>,
+    tunnel: Option<&Tunnel>,
+    mesh: &MeshConfig,
+) -> Filter {
+    let tunneling_config = tunnel.map(|tunnel| TunnelingConfig {
+        hostname: match tunnel.target_host.parse::<IpAddr>() {
+            Ok(ip) => format!("{}:{}", xds::bracketed(ip), tunnel.target_port),
+            Err(_) => format!("{}:{}", tunnel.target_host, tunnel.target_port),
+        },
+        use_post: tunnel.post,
+        ..Default::default()
+    });
     let proxy = TcpProxy {
+        tunneling_config,
         stat_prefix: stat_prefix.to_owned(),
         cluster_specifier: Some(tcp_proxy::ClusterSpecifier::Cluster(cluster.to_owned())),
         access_log: access_log::of(mesh),

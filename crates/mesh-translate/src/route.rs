@@ -6,6 +6,7 @@
 mod action;
 mod assign;
 mod domains;
+mod hash;
 mod header;
 mod inbound;
 mod matches;
@@ -172,6 +173,7 @@ fn default_route(scope: &scope::Outbound, visible: &VisibleService, port: u16) -
     let mut action = action::to_cluster(&cluster);
     action::set_timeout(&mut action, None, scope.generator);
     action.retry_policy = retry::policy(scope.mesh.default_http_retry_policy.as_ref());
+    hash::apply(&mut action, scope, false);
     Route {
         name: "default".to_owned(),
         r#match: Some(matches::everything()),

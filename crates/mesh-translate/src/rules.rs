@@ -7,14 +7,18 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use mesh_model::rules::{DestinationRule, PeerAuthentication, Sidecar, VirtualService};
+use mesh_model::rules::{DestinationRule, MeshConfig, PeerAuthentication, Sidecar, VirtualService};
 use mesh_model::world::RuleIndex;
-use mesh_model::{Hostname, Labels, Name};
+use mesh_model::{Hostname, Labels, Name, Visibility};
 
 use crate::mutual_tls::Modes;
+use crate::place;
 
+mod merge;
 #[cfg(test)]
 mod tests;
+
+pub(crate) use merge::Chosen;
 
 /// Rules, arranged for the questions that translation asks.
 #[derive(Debug, Default)]
@@ -24,6 +28,8 @@ pub(crate) struct Lookup {
     virtual_services: Vec<Arc<VirtualService>>,
     peer_authentications: Vec<Arc<PeerAuthentication>>,
     label_keys: BTreeSet<String>,
+    /// Labels by which some rule tells near endpoints from far ones.
+    place_keys: BTreeSet<String>,
 }
 
 /// The DestinationRules of one namespace.
@@ -40,6 +46,8 @@ impl Lookup {
         for rule in rules.destination_rules() {
             lookup.destinations.entry(rule.meta.namespace().clone()).or_default().add(rule);
             lookup.label_keys.extend(rule.workload_selector.iter().map(|(k, _)| k.to_owned()));
+            let policies = std::iter::once(&rule.policy).chain(rule.subsets.iter().map(|s| &s.policy));
+            lookup.place_keys.extend(place::label_keys(policies).map(str::to_owned));
         }
         for rules in lookup.destinations.values_mut() {
             rules.wildcard.sort_by(|a, b| a.0.specificity().cmp(&b.0.specificity()));
@@ -91,12 +99,11 @@ impl Lookup {
     /// The DestinationRules that hold when a client in `namespace` with
     /// `labels` calls `host`, declared in `owner`: those of the client's
     /// namespace, else of the service's, else of the root namespace; there, of
-    /// the most specific host. Several rules for one host are one: the first
-    /// that states a policy gives the policy, each adds the subsets that those
-    /// before it lack.
+    /// the most specific host. A client in the root namespace goes by what is
+    /// private there first: rules that hold for the whole mesh must not hide
+    /// those of a service. See [`merge`] for several rules of one host.
     ///
-    /// Source: `destinationRule`, istio `pilot/pkg/model/push_context.go`, and
-    /// `mergeDestinationRule`, `pilot/pkg/model/destination_rule.go`.
+    /// Source: `destinationRule`, istio `pilot/pkg/model/push_context.go`.
     pub(crate) fn destination(
         &self,
         namespace: &str,
@@ -104,16 +111,36 @@ impl Lookup {
         host: &Hostname,
         owner: &str,
         root: &str,
-    ) -> Vec<Arc<DestinationRule>> {
-        for place in [namespace, owner, root] {
+    ) -> Chosen {
+        let private = |rule: &DestinationRule| match &rule.export_to {
+            Visibility::Namespaces(list) => matches!(&list[..], [only] if &**only == namespace),
+            _ => false,
+        };
+        let places = [(namespace, namespace == root), (owner, false), (root, false)];
+        for (place, private_only) in places {
             let Some(rules) = self.destinations.get(place) else { continue };
-            let found = rules.of_host(host, |rule| rule.export_to.includes(namespace));
-            let found = select_by_workload(found, namespace, labels);
-            if !found.is_empty() {
-                return found;
+            let seen = |rule: &DestinationRule| rule.export_to.includes(namespace) && (!private_only || private(rule));
+            let chosen = merge::choose(rules.of_host(host, seen), namespace, labels);
+            if !chosen.rules.is_empty() {
+                return chosen;
             }
         }
-        Vec::new()
+        Chosen::default()
+    }
+
+    /// The part of `labels` by which some rule tells near endpoints from far
+    /// ones, with what `topology` says of the place.
+    pub(crate) fn place_labels<'a>(
+        &'a self,
+        mesh: &'a MeshConfig,
+        labels: &Labels,
+        topology: impl Fn(&str) -> String,
+    ) -> Labels {
+        let mesh_zones = mesh.zone_aware.iter().flat_map(|z| &z.failover_priority);
+        let of_mesh = mesh.locality_balancing.failover_priority.iter().chain(mesh_zones).map(|l| place::key_of(l));
+        let keys = self.place_keys.iter().map(String::as_str).chain(of_mesh);
+        let value = |key: &str| labels.get(key).map_or_else(|| topology(key), str::to_owned);
+        keys.map(|key| (key.to_owned(), value(key))).filter(|(_, value)| !value.is_empty()).collect()
     }
 }
 
@@ -138,15 +165,6 @@ impl HostRules {
             .find(|rules| !rules.is_empty())
             .unwrap_or_default()
     }
-}
-
-/// Rules that select this client stand alone; else those that select nobody in
-/// particular. A selector counts only in the client's own namespace.
-fn select_by_workload(rules: Vec<Arc<DestinationRule>>, namespace: &str, labels: &Labels) -> Vec<Arc<DestinationRule>> {
-    let (selective, general): (Vec<_>, Vec<_>) = rules.into_iter().partition(|r| !r.workload_selector.is_empty());
-    let own = |r: &Arc<DestinationRule>| &**r.meta.namespace() == namespace && r.workload_selector.selects(labels);
-    let selecting: Vec<_> = selective.into_iter().filter(own).collect();
-    if selecting.is_empty() { general } else { selecting }
 }
 
 /// The gateway name that stands for all sidecars.

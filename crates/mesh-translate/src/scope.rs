@@ -21,6 +21,7 @@ pub(crate) use visible::{Pinned, Visible, VisibleService};
 
 use crate::memo::ById;
 use crate::mutual_tls::Modes;
+use crate::place::Place;
 use crate::proxy::{Capture, Generator};
 
 /// What a proxy sees of the mesh.
@@ -43,6 +44,8 @@ pub(crate) struct Outbound {
     /// Whether connections reach it with their original destination.
     pub(crate) captured: bool,
     pub(crate) families: Families,
+    /// Where it is, if any rule that it sees makes something of it.
+    pub(crate) place: Option<Place>,
     /// Its own address, where it matters: without capture, and where it is
     /// itself an endpoint of a headless service.
     pub(crate) own: Option<IpAddr>,

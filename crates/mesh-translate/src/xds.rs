@@ -121,6 +121,12 @@ pub(crate) fn outbound_cluster(port: u16, subset: &str, host: &str) -> Name {
     format!("outbound|{port}|{subset}|{host}").into()
 }
 
+/// Port, subset (may be empty) and host in an outbound cluster's name.
+pub(crate) fn parts_of_outbound(name: &str) -> Option<(u16, &str, &str)> {
+    let mut parts = name.strip_prefix("outbound|")?.splitn(3, '|');
+    Some((parts.next()?.parse().ok()?, parts.next()?, parts.next()?))
+}
+
 /// `inbound|8000||`
 pub(crate) fn inbound_cluster(port: u16) -> Name {
     format!("inbound|{port}||").into()

@@ -11,9 +11,9 @@ pub(crate) mod upstream;
 
 use std::sync::Arc;
 
-use mesh_model::{Name, Visibility};
 use mesh_model::rules::destination_rule::{Subset, TrafficPolicy};
 use mesh_model::rules::{DestinationRule, Spec};
+use mesh_model::{Name, Visibility};
 
 use super::{Scope, exports, selector};
 use crate::reader::{Fields, Value};

@@ -39,8 +39,8 @@ fn cluster(scope: &Inbound, ports: &[OwnPort]) -> api::Cluster {
         ..Default::default()
     };
     let version = first.service.port(first.number).and_then(policy::version);
-    let pool = destination.policy(None, first.number).connection_pool;
-    policy::apply_pool(&mut cluster, pool.as_ref(), Upstream::new(&scope.mesh, version));
+    let settings = destination.policy(None, first.number);
+    policy::apply_pool(&mut cluster, &settings, Upstream::new(&scope.mesh, version));
     let discovery = match fixed_address(scope) {
         Some(address) => {
             cluster.load_assignment = Some(at(&cluster.name, address, first.target));

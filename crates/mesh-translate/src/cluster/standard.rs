@@ -1,7 +1,7 @@
 //! The clusters that every sidecar has.
 
 use mesh_model::rules::MeshConfig;
-use mesh_model::rules::destination_rule::ConnectionPool;
+use mesh_model::rules::destination_rule::Effective;
 use mesh_proto::envoy::config::cluster::v3 as api;
 use mesh_proto::envoy::config::cluster::v3::cluster::{ClusterDiscoveryType, DiscoveryType, LbPolicy};
 use mesh_proto::envoy::config::core::v3::{BindConfig, ExtraSourceAddress};
@@ -36,7 +36,7 @@ fn original_destination(name: &str, mesh: &MeshConfig, bind: Option<BindConfig>)
         upstream_bind_config: bind,
         ..Default::default()
     };
-    policy::apply_pool(&mut cluster, Some(&ConnectionPool::default()), Upstream::new(mesh, Some(Version::Downstream)));
+    policy::apply_pool(&mut cluster, &Effective::default(), Upstream::new(mesh, Some(Version::Downstream)));
     cluster.lb_policy = LbPolicy::ClusterProvided as i32;
     cluster
 }

@@ -227,6 +227,7 @@ fn bytes(visible: &VisibleService, port: &Port) -> Tcp {
         server_name: None,
         cluster: xds::outbound_cluster(port.number, "", service.hostname.as_str()),
         idle: pool.and_then(|p| p.tcp_idle_timeout),
+        tunnel: destination.tunnel(None).cloned(),
         origins: std::iter::once(xds::origin(&service.meta)).chain(destination.origins(None)).collect(),
     }
 }

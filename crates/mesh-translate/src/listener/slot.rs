@@ -8,13 +8,17 @@
 use std::sync::Arc;
 
 use ipnet::IpNet;
+use mesh_model::rules::destination_rule::Tunnel;
 use mesh_model::{Code, Diagnostic, Name, Service, Severity};
 use mesh_proto::envoy::config::core::v3::TrafficDirection;
 use mesh_proto::envoy::config::listener::v3 as api;
 use mesh_proto::envoy::config::listener::v3::{FilterChain, FilterChainMatch};
 use mesh_proto::origin::Origin;
 
-use super::{Manager, Routes, chain, http_inspector, inspect, listener, plaintext_http, tcp_proxy, tls_inspector};
+use super::{
+    Manager, Routes, chain, http_inspector, inspect, listener, plaintext_http, tcp_proxy, tcp_proxy_through,
+    tls_inspector,
+};
 use crate::http_filters::Chain;
 use crate::route::RouteName;
 use crate::scope;
@@ -52,6 +56,8 @@ pub(super) struct Tcp {
     pub(super) server_name: Option<Name>,
     pub(super) cluster: Name,
     pub(super) idle: Option<std::time::Duration>,
+    /// How connections go on from the cluster's endpoints.
+    pub(super) tunnel: Option<Tunnel>,
     pub(super) origins: Vec<Origin>,
 }
 
@@ -200,7 +206,8 @@ fn tcp_chain(tcp: &Tcp, name: &str, scope: &scope::Outbound) -> FilterChain {
         server_names: tcp.server_name.iter().map(ToString::to_string).collect(),
         ..Default::default()
     };
-    let mut chain = chain(name, matches, tcp_proxy(&tcp.cluster, &tcp.cluster, tcp.idle, &scope.mesh));
+    let mut chain =
+        chain(name, matches, tcp_proxy_through(&tcp.cluster, &tcp.cluster, tcp.idle, tcp.tunnel.as_ref(), &scope.mesh));
     chain.metadata = xds::metadata(Vec::new(), tcp.origins.clone());
     chain
 }

@@ -8,7 +8,7 @@ use mesh_proto::envoy::config::route::v3::route_action::ClusterSpecifier;
 use mesh_proto::envoy::config::route::v3::weighted_cluster::{ClusterWeight, cluster_weight};
 use mesh_proto::envoy::config::route::v3::{Route, RouteAction, RouteMatch, WeightedCluster};
 
-use super::{action, header, matches, retry};
+use super::{action, hash, header, matches, retry};
 use crate::destination;
 use crate::rules::MESH_GATEWAY;
 use crate::scope;
@@ -93,6 +93,7 @@ impl Context<'_> {
                 action::set_timeout(&mut forward, http.timeout, self.scope.generator);
                 let default = self.scope.mesh.default_http_retry_policy.as_ref();
                 forward.retry_policy = retry::policy(http.retries.as_ref().or(default));
+                hash::apply(&mut forward, self.scope, false);
                 Action::Route(forward)
             }
         });

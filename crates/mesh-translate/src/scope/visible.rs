@@ -9,7 +9,9 @@ use mesh_model::rules::{DestinationRule, MeshConfig, Sidecar, VirtualService};
 use mesh_model::world::{EndpointIndex, ServiceIndex};
 use mesh_model::{EndpointSet, Hostname, Labels, Name, Resolution, Service, ServiceKey};
 
+use crate::destination::Destination;
 use crate::memo::ById;
+use crate::place;
 use crate::rules::Lookup;
 
 /// Services and rules that clients of one kind see. Sorted by host name.
@@ -28,6 +30,8 @@ pub(crate) struct VisibleService {
     pub(crate) ports: Option<BTreeSet<u16>>,
     /// DestinationRules that hold; see [`Lookup::destination`].
     pub(crate) rules: Vec<ById<DestinationRule>>,
+    /// DestinationRules that those set aside.
+    pub(crate) set_aside: Vec<ById<DestinationRule>>,
 }
 
 impl Visible {
@@ -65,10 +69,20 @@ impl Visible {
         }
         let services = chosen.into_values().map(|(service, ports)| {
             let owner = service.meta.namespace();
-            let rules = lookup.destination(namespace, labels, &service.hostname, owner, &mesh.root_namespace);
-            VisibleService { service: ById::of(service), ports, rules: rules.into_iter().map(ById).collect() }
+            let chosen = lookup.destination(namespace, labels, &service.hostname, owner, &mesh.root_namespace);
+            VisibleService {
+                service: ById::of(service),
+                ports,
+                rules: chosen.rules.into_iter().map(ById).collect(),
+                set_aside: chosen.set_aside.into_iter().map(ById).collect(),
+            }
         });
         Self { services: services.collect(), virtual_services: virtual_services.into_iter().map(ById::of).collect() }
+    }
+
+    /// Whether it matters where the client is.
+    pub(crate) fn place_matters(&self, mesh: &MeshConfig) -> bool {
+        self.services.iter().any(|s| s.place_matters(mesh))
     }
 
     /// The service of this name.
@@ -93,6 +107,11 @@ impl Visible {
 }
 
 impl VisibleService {
+    /// Whether it matters for calling it where the client is.
+    pub(crate) fn place_matters(&self, mesh: &MeshConfig) -> bool {
+        place::matters(Destination(&self.rules).policies(), mesh)
+    }
+
     /// Whether it may be called on this port.
     pub(crate) fn allows(&self, port: u16) -> bool {
         self.ports.as_ref().is_none_or(|ports| ports.contains(&port))

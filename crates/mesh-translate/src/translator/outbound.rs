@@ -87,10 +87,12 @@ impl Outbounds {
                 service: visible.service.clone(),
                 ports: visible.ports.clone(),
                 rules: visible.rules.clone(),
+                set_aside: visible.set_aside.clone(),
                 mesh: scope.mesh.clone(),
                 generator: scope.generator,
                 captured: scope.captured,
                 families: scope.families,
+                place: scope.place.clone().filter(|_| visible.place_matters(&scope.mesh)),
                 pinned: scope.pinned.get(&key).filter(|_| named).cloned(),
             };
             let output = self.clusters.get_or_insert_with(input, |input| Arc::new(cluster::outbound(input)));

@@ -9,6 +9,7 @@ use mesh_model::{Labels, MeshSnapshot, Name, Workload};
 use crate::features::Features;
 use crate::memo::{ById, Memo};
 use crate::mutual_tls::Modes;
+use crate::place::Place;
 use crate::proxy::{Capture, Generator, Proxy};
 use crate::rules::Lookup;
 use crate::scope::{
@@ -91,6 +92,9 @@ impl Scoping {
             generator: proxy.generator,
             captured,
             families: Families::of(&proxy.addresses),
+            place: visible
+                .place_matters(&snapshot.mesh)
+                .then(|| place(snapshot, proxy, workload.map(|w| &**w), &labels, &lookup)),
             own: own.filter(|_| proxy.generator == Generator::Envoy),
             taken: inbound
                 .bound
@@ -206,7 +210,7 @@ impl Scoping {
         let root = &snapshot.mesh.root_namespace;
         let port = |(service, number, target): (Arc<mesh_model::Service>, u16, u16)| {
             let owner = service.meta.namespace();
-            let rules = lookup.destination(proxy.namespace(), &Labels::default(), &service.hostname, owner, root);
+            let rules = lookup.destination(proxy.namespace(), &Labels::default(), &service.hostname, owner, root).rules;
             OwnPort { target, number, rules: rules.into_iter().map(ById).collect(), service: ById(service) }
         };
         let mutual_tls = match self.features.workload_certificates && proxy.capture != Capture::None {
@@ -231,6 +235,23 @@ impl Scoping {
 fn workload<'a>(snapshot: &'a MeshSnapshot, proxy: &Proxy) -> Option<&'a Arc<Workload>> {
     let named = snapshot.workloads.get(&proxy.workload);
     named.or_else(|| snapshot.workloads.at(proxy.address()).filter(|w| w.meta.namespace() == proxy.namespace()))
+}
+
+/// Where a proxy is: where the mesh knows its workload to be, else where it says
+/// that it is.
+fn place(
+    snapshot: &MeshSnapshot,
+    proxy: &Proxy,
+    workload: Option<&Workload>,
+    labels: &Labels,
+    lookup: &Lookup,
+) -> Place {
+    let known = workload.map(|w| &w.locality).filter(|l| !l.is_empty());
+    let locality = known.unwrap_or(&proxy.locality).clone();
+    let (network, node) = workload.map_or(("", ""), |w| (&*w.network, &*w.node));
+    let topology = |key: &str| crate::place::topology(key, &locality, network, node).to_owned();
+    let labels = lookup.place_labels(&snapshot.mesh, labels, topology);
+    Place { locality, labels }
 }
 
 fn application_address(workload: &Workload) -> Option<std::net::IpAddr> {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use mesh_model::rules::Spec;
-use mesh_model::rules::destination_rule::{DestinationRule, LoadBalancer, TrafficPolicy};
+use mesh_model::rules::destination_rule::{Algorithm, DestinationRule, LoadBalancer, TrafficPolicy};
 use mesh_model::{
     Address, Change, Endpoint, Health, Hostname, Kind, Labels, Locality, Meta, Port, Protocol, Registry, Resolution,
     Rule, Service, TargetPort, Visibility, World,
@@ -49,10 +49,10 @@ fn endpoints(service: &Service, ips: &[&str]) -> Change {
     Change::Endpoints { service: service.key(), source: "s".into(), endpoints: ips.iter().map(endpoint).collect() }
 }
 
-fn rule(name: &str, host: &str, balancer: LoadBalancer, selector: &[(&str, &str)]) -> Change {
+fn rule(name: &str, host: &str, algorithm: Algorithm, selector: &[(&str, &str)]) -> Change {
     let meta = Arc::new(Meta::new(Kind::DestinationRule, "shop", name));
     let mut policy = TrafficPolicy::default();
-    policy.destination.load_balancer = Some(balancer);
+    policy.destination.load_balancer = Some(LoadBalancer { algorithm, ..Default::default() });
     let spec = DestinationRule {
         meta: meta.clone(),
         host: Hostname::new(host),
@@ -147,7 +147,7 @@ fn a_rule_change_touches_the_cluster_that_it_is_about_and_keeps_the_parents() {
     let translator = Translator::new();
     let x = proxy("x", "10.0.1.1", &[]);
     let before = translator.resources(&world.snapshot().0, &x);
-    world.apply(rule("b", "b.shop.svc.cluster.local", LoadBalancer::Random, &[]));
+    world.apply(rule("b", "b.shop.svc.cluster.local", Algorithm::Random, &[]));
     let after = translator.resources(&world.snapshot().0, &x);
     assert_eq!(changed(&before, &after), ["CDS"]);
     let cds = after.set(types::CLUSTER).unwrap();
@@ -161,8 +161,8 @@ fn a_rule_that_a_proxy_does_not_meet_changes_nothing_for_it() {
     let translator = Translator::new();
     let x = proxy("x", "10.0.1.1", &[("app", "x")]);
     let before = translator.resources(&world.snapshot().0, &x);
-    world.apply(rule("b", "b.shop.svc.cluster.local", LoadBalancer::Random, &[("app", "y")]));
-    world.apply(rule("none", "none.example", LoadBalancer::Random, &[]));
+    world.apply(rule("b", "b.shop.svc.cluster.local", Algorithm::Random, &[("app", "y")]));
+    world.apply(rule("none", "none.example", Algorithm::Random, &[]));
     let after = translator.resources(&world.snapshot().0, &x);
     assert!(Arc::ptr_eq(&before, &after));
 }
@@ -187,7 +187,7 @@ fn a_headless_endpoint_brings_its_listener() {
 #[test]
 fn two_translators_give_equal_bytes() {
     let (mut world, ..) = mesh();
-    world.apply(rule("b", "b.shop.svc.cluster.local", LoadBalancer::Random, &[]));
+    world.apply(rule("b", "b.shop.svc.cluster.local", Algorithm::Random, &[]));
     let snapshot = world.snapshot().0;
     let x = proxy("a", "10.0.0.1", &[("app", "a")]);
     let [one, two] = [Translator::new(), Translator::new()].map(|t| t.resources(&snapshot, &x));

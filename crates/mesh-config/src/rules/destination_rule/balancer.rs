@@ -96,7 +96,8 @@ fn algorithm(fields: &Fields<'_>) -> Option<HashAlgorithm> {
     if let Some(value) = fields.optional("minimumRingSize") {
         let size = ring_size(&value)?;
         if size != 0 && (fields.has("ringHash") || fields.has("maglev")) {
-            return value.error("found minimumRingSize beside ringHash or maglev, expected only one of them".to_owned());
+            return value
+                .error("found minimumRingSize beside ringHash or maglev, expected only one of them".to_owned());
         }
         if size != 0 {
             let message = "found a deprecated field, expected ringHash.minimumRingSize";

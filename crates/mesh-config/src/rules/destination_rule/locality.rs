@@ -174,5 +174,6 @@ impl Places {
 }
 
 /// Labels of a place, from the widest to the narrowest.
-const TOPOLOGY: [&str; 3] = ["topology.kubernetes.io/region", "topology.kubernetes.io/zone", "topology.istio.io/subzone"];
+const TOPOLOGY: [&str; 3] =
+    ["topology.kubernetes.io/region", "topology.kubernetes.io/zone", "topology.istio.io/subzone"];
 const PLACE: &str = "a place such as region/zone/*";

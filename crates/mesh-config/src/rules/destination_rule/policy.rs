@@ -92,7 +92,11 @@ fn outlier(value: &Value<'_>) -> Option<OutlierDetection> {
         && old.integer(i64::from(i32::MIN), i64::from(i32::MAX)).is_some_and(|count| count != 0)
     {
         let message = "found a deprecated field, expected consecutiveGatewayErrors or consecutive5xxErrors";
-        old.warn(Code::InvalidValue, message.to_owned(), "as in Istio it has no effect; the rest of the object applies");
+        old.warn(
+            Code::InvalidValue,
+            message.to_owned(),
+            "as in Istio it has no effect; the rest of the object applies",
+        );
     }
     fields.finish();
     Some(outlier)
