@@ -166,7 +166,8 @@ fn part_of_a_cookie(value: &Value<'_>) -> Option<mesh_model::Name> {
 }
 
 fn is_prime(number: u64) -> bool {
-    number >= 2 && (2..).take_while(|factor| factor * factor <= number).all(|factor| number % factor != 0)
+    number >= 2
+        && (2..).take_while(|factor| factor * factor <= number).all(|factor: u64| !number.is_multiple_of(factor))
 }
 
 /// Envoy's bound of a ring.
