@@ -17,4 +17,5 @@ pub mod base64;
 pub mod document;
 pub mod reader;
 pub mod rules;
+pub mod schema;
 pub mod yaml;

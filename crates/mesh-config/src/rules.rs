@@ -113,10 +113,13 @@ fn read(object: &Object, log: &Log, mesh: &MeshConfig) -> Option<Spec> {
         Kind::PeerAuthentication => peer_authentication::read(&spec_of(&root)?, &scope),
         Kind::Gateway => gateway::read(&spec_of(&root)?, &scope),
         _ => {
-            root.ignore(&["spec"]);
+            // No reader knows the fields; the schema does.
+            if !crate::schema::check_into(object, log) || log.failed() {
+                return None;
+            }
             let consequence = "traffic flows as if it did not exist";
             log.push(object.root.line, Severity::Warning, Code::NotApplied, "", NOT_APPLIED.to_owned(), consequence);
-            Some(Spec::NotApplied)
+            return Some(Spec::NotApplied);
         }
     };
     root.finish();

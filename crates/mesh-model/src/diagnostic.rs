@@ -38,6 +38,8 @@ pub enum Code {
     UnknownField,
     /// A required field that is absent.
     MissingField,
+    /// A field that still applies and should be written otherwise.
+    Deprecated,
     /// A kind that nothing here reads.
     UnknownKind,
     /// A field or kind that is understood and not yet applied.
@@ -61,6 +63,7 @@ impl Code {
             Code::InvalidValue => "invalid-value",
             Code::UnknownField => "unknown-field",
             Code::MissingField => "missing-field",
+            Code::Deprecated => "deprecated",
             Code::UnknownKind => "unknown-kind",
             Code::NotApplied => "not-applied",
             Code::Duplicate => "duplicate",
