@@ -197,7 +197,7 @@ fn word(node: &Node, words: &[&str], wrong: &dyn Fn(&str)) {
 
 fn duration(node: &Node, min_ms: u64, wrong: &dyn Fn(&str)) {
     let found = node.text().and_then(|text| parse_duration(text));
-    if !found.is_some_and(|value| value.as_nanos() >= u128::from(min_ms) * 1_000_000) {
+    if found.is_none_or(|value| value.as_nanos() < u128::from(min_ms) * 1_000_000) {
         match min_ms {
             0 => wrong("a duration such as 1.5s, 250ms or 1h30m"),
             min => wrong(&format!("a duration of at least {min}ms, such as 1.5s, 250ms or 1h30m")),

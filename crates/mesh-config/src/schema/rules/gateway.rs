@@ -114,7 +114,8 @@ pub(super) fn namespaced_host(at: &At<'_>, in_gateway: bool, report: &Report<'_>
     if host != "*" && !host.contains('.') && !text::is_ip(host) {
         return report.invalid(at, "a full host name: short names are not allowed here");
     }
-    if !text::is_wildcard_domain(host) && !(in_gateway && text::is_ip(host)) {
+    let is_host = text::is_wildcard_domain(host) || (in_gateway && text::is_ip(host));
+    if !is_host {
         return report.invalid(at, "a host name such as a.example.com or *.example.com");
     }
     if text::is_partial_wildcard(host) {

@@ -51,7 +51,8 @@ fn are_labels(text: &str) -> bool {
     let text = text.strip_suffix('.').unwrap_or(text);
     let top = text.rsplit('.').next().unwrap_or_default();
     // `10.0.0.1` looks like a name and is none.
-    !(!top.is_empty() && top.bytes().all(|b| b.is_ascii_digit())) && text.split('.').all(is_dns_label)
+    let looks_like_an_address = !top.is_empty() && top.bytes().all(|b| b.is_ascii_digit());
+    !looks_like_an_address && text.split('.').all(is_dns_label)
 }
 
 /// An IP address.

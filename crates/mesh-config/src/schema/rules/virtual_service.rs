@@ -177,7 +177,8 @@ fn check_tls(tls: &At<'_>, hosts: &[&str], for_gateway: bool, report: &Report<'_
 
 fn sni_host(sni: &At<'_>, hosts: &[&str], for_gateway: bool, report: &Report<'_>) {
     let host = sni.text();
-    if !text::is_wildcard_domain(host) && !(for_gateway && is_generated_sni(host)) {
+    let is_host = text::is_wildcard_domain(host) || (for_gateway && is_generated_sni(host));
+    if !is_host {
         match text::is_ip(host) {
             true => report.warn(sni, "found an IP address, expected a name: clients send no addresses as SNI"),
             false => report.invalid(sni, "a host name"),
@@ -188,7 +189,7 @@ fn sni_host(sni: &At<'_>, hosts: &[&str], for_gateway: bool, report: &Report<'_>
         Some(suffix) => host.strip_prefix('*').unwrap_or(host).ends_with(suffix),
         None => *of == host,
     };
-    if !hosts.iter().any(|of| covers(&of)) {
+    if !hosts.iter().any(covers) {
         report.invalid(sni, &format!("a host that one of the rule's hosts covers: {}", shown(hosts)));
     }
 }
