@@ -16,6 +16,7 @@ mod selector;
 mod server_tls;
 pub mod service_entry;
 pub mod sidecar;
+pub mod telemetry;
 pub mod virtual_service;
 pub mod workload_entry;
 
@@ -110,6 +111,7 @@ fn read(object: &Object, log: &Log, mesh: &MeshConfig) -> Option<Spec> {
         Kind::DestinationRule => destination_rule::read(&spec_of(&root)?, &scope),
         Kind::ServiceEntry => service_entry::read(&spec_of(&root)?, &scope),
         Kind::Sidecar => sidecar::read(&spec_of(&root)?, &scope),
+        Kind::Telemetry => telemetry::read(&spec_of(&root)?, &scope),
         Kind::PeerAuthentication => peer_authentication::read(&spec_of(&root)?, &scope),
         Kind::Gateway => gateway::read(&spec_of(&root)?, &scope),
         _ => {

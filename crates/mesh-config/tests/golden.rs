@@ -77,6 +77,7 @@ fn spec(rule: &Rule) -> String {
         Spec::Sidecar(spec) => spare(spec),
         Spec::PeerAuthentication(spec) => spare(spec),
         Spec::Gateway(spec) => spare(spec),
+        Spec::Telemetry(spec) => spare(spec),
         Spec::NotApplied => "NotApplied\n".to_owned(),
     }
 }

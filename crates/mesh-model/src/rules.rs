@@ -11,9 +11,11 @@ pub mod destination_rule;
 pub mod gateway;
 pub mod mesh_config;
 pub mod peer_authentication;
+pub mod provider;
 pub mod server_tls;
 pub mod service_entry;
 pub mod sidecar;
+pub mod telemetry;
 pub mod virtual_service;
 
 pub use destination_rule::DestinationRule;
@@ -22,6 +24,7 @@ pub use mesh_config::MeshConfig;
 pub use peer_authentication::PeerAuthentication;
 pub use service_entry::ServiceEntry;
 pub use sidecar::Sidecar;
+pub use telemetry::Telemetry;
 pub use virtual_service::VirtualService;
 
 /// One rule object with its original document.
@@ -52,6 +55,7 @@ pub enum Spec {
     Sidecar(Arc<Sidecar>),
     PeerAuthentication(Arc<PeerAuthentication>),
     Gateway(Arc<Gateway>),
+    Telemetry(Arc<Telemetry>),
     /// A kind that is kept for the debug pages and not applied.
     NotApplied,
 }

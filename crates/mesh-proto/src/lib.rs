@@ -7,7 +7,7 @@
 //!
 //! Deliberately absent: any notion of what a resource means.
 
-pub use envoy_types::pb::{cel, envoy, google, udpa, xds};
+pub use envoy_types::pb::{cel, envoy, google, opentelemetry, udpa, xds};
 pub use prost::{Message, Name};
 
 pub mod any;

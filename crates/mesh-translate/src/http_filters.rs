@@ -1,7 +1,7 @@
 //! The HTTP filters of a connection manager. Row order is filter order.
 //!
 //! Only filters that unmodified Envoy has, and that our own proxy honours, are
-//! emitted: Istio's own (`istio.stats`, `istio.alpn`, metadata exchange) never.
+//! emitted; of Istio's own, `istio.stats` to proxies that say they have it.
 
 use mesh_proto::envoy::extensions::filters::http::grpc_stats::v3::FilterConfig as GrpcStats;
 use mesh_proto::envoy::extensions::filters::http::grpc_stats::v3::filter_config::PerMethodStatSpecifier;
@@ -10,6 +10,7 @@ use mesh_proto::envoy::extensions::filters::network::http_connection_manager::v3
 use mesh_proto::envoy::extensions::filters::network::http_connection_manager::v3::http_filter::ConfigType;
 use mesh_proto::google::protobuf::Any;
 
+use crate::scope::Settings;
 use crate::xds;
 
 /// What the filters of a chain depend on.
@@ -20,9 +21,9 @@ pub(crate) struct Chain {
 }
 
 /// The filters of `chain`, the router last.
-pub(crate) fn filters(chain: Chain) -> Vec<HttpFilter> {
-    let row = |(name, make): &(&str, fn(Chain) -> Option<Any>)| {
-        let config = make(chain)?;
+pub(crate) fn filters(chain: Chain, settings: &Settings) -> Vec<HttpFilter> {
+    let row = |(name, make): &Row| {
+        let config = make(chain, settings)?;
         Some(HttpFilter {
             name: (*name).to_owned(),
             config_type: Some(ConfigType::TypedConfig(config)),
@@ -32,7 +33,7 @@ pub(crate) fn filters(chain: Chain) -> Vec<HttpFilter> {
     ORDER.iter().filter_map(row).collect()
 }
 
-fn grpc_stats(chain: Chain) -> Option<Any> {
+fn grpc_stats(chain: Chain, _: &Settings) -> Option<Any> {
     let config = GrpcStats {
         per_method_stat_specifier: Some(PerMethodStatSpecifier::StatsForAllMethods(Default::default())),
         ..Default::default()
@@ -40,10 +41,22 @@ fn grpc_stats(chain: Chain) -> Option<Any> {
     chain.grpc.then(|| xds::pack(&config))
 }
 
-fn router(_: Chain) -> Option<Any> {
+fn router(_: Chain, _: &Settings) -> Option<Any> {
     Some(xds::pack(&Router::default()))
 }
 
-type Row = (&'static str, fn(Chain) -> Option<Any>);
+/// Istio's metrics; also of connections that carry bytes.
+pub(crate) fn stats(settings: &Settings) -> Option<Any> {
+    settings.telemetry.metrics.as_ref().map(|metrics| xds::pack(&metrics.config()))
+}
 
-const ORDER: [Row; 2] = [("envoy.filters.http.grpc_stats", grpc_stats), ("envoy.filters.http.router", router)];
+type Row = (&'static str, fn(Chain, &Settings) -> Option<Any>);
+
+const ORDER: [Row; 3] = [
+    ("envoy.filters.http.grpc_stats", grpc_stats),
+    (STATS, |_, settings| stats(settings)),
+    ("envoy.filters.http.router", router),
+];
+
+/// Name of Istio's filter for metrics.
+pub(crate) const STATS: &str = "istio.stats";

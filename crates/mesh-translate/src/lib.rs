@@ -31,6 +31,7 @@ mod resources;
 mod route;
 mod rules;
 mod scope;
+mod telemetry;
 mod translator;
 mod xds;
 

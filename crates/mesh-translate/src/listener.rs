@@ -8,6 +8,7 @@ mod http;
 mod inbound;
 mod outbound;
 mod slot;
+mod tracing;
 
 use std::net::IpAddr;
 
@@ -26,11 +27,14 @@ use mesh_proto::envoy::extensions::filters::network::tcp_proxy::v3::tcp_proxy::T
 use mesh_proto::envoy::extensions::filters::network::tcp_proxy::v3::{TcpProxy, tcp_proxy};
 use mesh_proto::envoy::r#type::v3::Int32Range;
 use mesh_proto::google::protobuf::Any;
+use mesh_proto::origin;
+use mesh_proto::resource::Resource;
 
 pub(crate) use http::{Manager, Routes};
 pub(crate) use inbound::inbound;
 pub(crate) use outbound::outbound;
 
+use crate::scope::Settings;
 use crate::xds;
 
 /// A listener with what all of them have in common.
@@ -41,6 +45,20 @@ fn listener(name: String, bind: &str, port: u16, direction: TrafficDirection) ->
         traffic_direction: direction as i32,
         ..Default::default()
     }
+}
+
+/// Listeners as they are sent, with what shaped all of them as their origins.
+fn encoded(listeners: Vec<api::Listener>, settings: &Settings) -> Vec<Resource> {
+    let objects = &settings.telemetry.objects;
+    let encode = |mut listener: api::Listener| {
+        if !objects.is_empty() {
+            let own = origin::read(listener.metadata.as_ref());
+            let shaped = objects.iter().map(xds::origin_of);
+            origin::write(listener.metadata.get_or_insert_default(), own.into_iter().chain(shaped));
+        }
+        Resource::new(listener.name.as_str(), &listener)
+    };
+    listeners.into_iter().map(encode).collect()
 }
 
 /// Gives a listener its filters. Waiting for the first bytes ends after the
@@ -115,8 +133,8 @@ fn detected_http() -> Vec<String> {
 }
 
 /// Forwards bytes to a cluster.
-fn tcp_proxy(stat_prefix: &str, cluster: &str, idle: Option<std::time::Duration>, mesh: &MeshConfig) -> Filter {
-    tcp_proxy_through(stat_prefix, cluster, idle, None, mesh)
+fn tcp_proxy(stat_prefix: &str, cluster: &str, idle: Option<std::time::Duration>, settings: &Settings) -> Filter {
+    tcp_proxy_through(stat_prefix, cluster, idle, None, settings)
 }
 
 /// As [`tcp_proxy`], to where a tunnel through the cluster ends.
@@ -125,7 +143,7 @@ fn tcp_proxy_through(
     cluster: &str,
     idle: Option<std::time::Duration>,
     tunnel: Option<&Tunnel>,
-    mesh: &MeshConfig,
+    settings: &Settings,
 ) -> Filter {
     let tunneling_config = tunnel.map(|tunnel| TunnelingConfig {
         hostname: match tunnel.target_host.parse::<IpAddr>() {
@@ -139,7 +157,7 @@ fn tcp_proxy_through(
         tunneling_config,
         stat_prefix: stat_prefix.to_owned(),
         cluster_specifier: Some(tcp_proxy::ClusterSpecifier::Cluster(cluster.to_owned())),
-        access_log: access_log::of(mesh),
+        access_log: access_log::of(settings, access_log::Sees::Connections),
         idle_timeout: idle.and_then(xds::duration),
         ..Default::default()
     };

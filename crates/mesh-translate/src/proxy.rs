@@ -11,6 +11,8 @@ use mesh_proto::envoy::config::core::v3::Node;
 use mesh_proto::google::protobuf::value::Kind;
 use mesh_proto::google::protobuf::{Struct, Value};
 
+use crate::http_filters;
+
 #[cfg(test)]
 mod tests;
 
@@ -41,6 +43,9 @@ pub struct Proxy {
     pub version: Name,
     /// `SERVICE_ACCOUNT`; may be empty.
     pub service_account: Name,
+    /// Whether it lists the HTTP and network filter `istio.stats` among its
+    /// extensions, as unmodified Envoy does not.
+    pub istio_stats: bool,
     /// Where it runs.
     pub locality: Arc<Locality>,
     /// `UNPRIVILEGED_POD`: it cannot bind ports below 1024.
@@ -159,6 +164,7 @@ impl Proxy {
             cluster_id: metadata.text("CLUSTER_ID").unwrap_or_default().into(),
             version: metadata.text("ISTIO_VERSION").unwrap_or_default().into(),
             service_account: metadata.text("SERVICE_ACCOUNT").unwrap_or_default().into(),
+            istio_stats: node.extensions.iter().any(|e| e.name == http_filters::STATS),
             locality: Arc::new(locality(node)),
             unprivileged: metadata.text("UNPRIVILEGED_POD") == Some("true"),
             may_hold_keys: false,

@@ -11,6 +11,8 @@ mod inbound;
 mod visible;
 
 use std::net::IpAddr;
+use std::ops::Deref;
+use std::sync::Arc;
 
 use mesh_model::rules::mesh_config::OutboundTrafficPolicy;
 use mesh_model::rules::{DestinationRule, MeshConfig};
@@ -23,6 +25,7 @@ use crate::memo::ById;
 use crate::mutual_tls::Modes;
 use crate::place::Place;
 use crate::proxy::{Capture, Generator};
+use crate::telemetry::Side;
 
 /// What a proxy sees of the mesh.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -53,7 +56,7 @@ pub(crate) struct Outbound {
     /// service; only without capture.
     pub(crate) taken: Vec<(u16, ById<Service>)>,
     pub(crate) policy: OutboundTrafficPolicy,
-    pub(crate) mesh: ById<MeshConfig>,
+    pub(crate) mesh: Settings,
     pub(crate) visible: ById<Visible>,
     /// Endpoints that stand in clusters or listeners.
     pub(crate) pinned: ById<Pinned>,
@@ -68,11 +71,27 @@ pub(crate) struct Inbound {
     /// Where its listeners are bound, and where the application listens; only
     /// without capture.
     pub(crate) bound: Option<Bound>,
-    pub(crate) mesh: ById<MeshConfig>,
+    pub(crate) mesh: Settings,
     /// Which connections it accepts.
     pub(crate) mutual_tls: Modes,
     /// Sorted by target port, then age; several services may share a target.
     pub(crate) ports: Vec<OwnPort>,
+}
+
+/// What holds for one role of a proxy as a whole: the mesh's settings, and
+/// what it reports.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Settings {
+    pub(crate) mesh: ById<MeshConfig>,
+    pub(crate) telemetry: Arc<Side>,
+}
+
+impl Deref for Settings {
+    type Target = MeshConfig;
+
+    fn deref(&self) -> &MeshConfig {
+        &self.mesh
+    }
 }
 
 /// Addresses of a proxy whose connections are not captured.

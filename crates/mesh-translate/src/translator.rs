@@ -248,7 +248,11 @@ fn inbound_part(scope: &Inbound) -> InboundPart {
     if scope.generator == Generator::Grpc {
         return InboundPart { clusters: Vec::new(), listeners: Vec::new(), diagnostics: Vec::new() };
     }
-    InboundPart { clusters: cluster::inbound(scope), listeners: listener::inbound(scope), diagnostics: Vec::new() }
+    InboundPart {
+        clusters: cluster::inbound(scope),
+        listeners: listener::inbound(scope),
+        diagnostics: scope.mesh.telemetry.diagnostics(&scope.mesh),
+    }
 }
 
 /// Scopes that are remembered (twice as many, in two generations).

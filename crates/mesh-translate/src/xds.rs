@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use mesh_model::{Meta, Name};
+use mesh_model::{Meta, Name, ObjectRef};
 use mesh_proto::any;
 use mesh_proto::envoy::config::core::v3 as core;
 use mesh_proto::google::protobuf::value::Kind;
@@ -108,7 +108,11 @@ pub(crate) fn metadata(
 
 /// The object that `meta` is of, or was derived from, as an origin.
 pub(crate) fn origin(meta: &Meta) -> Origin {
-    let object = meta.origin();
+    origin_of(meta.origin())
+}
+
+/// `object` as an origin.
+pub(crate) fn origin_of(object: &ObjectRef) -> Origin {
     Origin {
         kind: object.kind.qualified().to_owned(),
         namespace: object.namespace.to_string(),

@@ -3,8 +3,10 @@
 //! What it does not say keeps Istio's default. It is one object: a bad value
 //! sets all of it aside.
 
+mod providers;
 mod proxy;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use mesh_model::rules::MeshConfig;
@@ -14,7 +16,7 @@ use mesh_model::{Code, Diagnostic, Kind, Name, ObjectRef, Severity, SourceLocati
 use super::destination_rule::locality;
 use super::{Parsed, exports, sidecar, virtual_service};
 use crate::document::{self, Object};
-use crate::reader::{Fallback, Fields, Log, NOT_APPLIED};
+use crate::reader::{Fallback, Fields, Log};
 use crate::yaml;
 
 /// The ConfigMap's name.
@@ -23,14 +25,13 @@ pub const CONFIG_MAP: &str = "istio";
 pub const KEY: &str = "mesh";
 
 /// Fields that are accepted and not yet applied.
-const FIELDS_NOT_APPLIED: [&str; 33] = [
+const FIELDS_NOT_APPLIED: [&str; 30] = [
     "proxyHttpPort",
     "tcpKeepalive",
     "ingressClass",
     "ingressService",
     "ingressControllerMode",
     "ingressSelector",
-    "enableTracing",
     "enableEnvoyAccessLogService",
     "disableEnvoyListenerLog",
     "configSources",
@@ -45,8 +46,6 @@ const FIELDS_NOT_APPLIED: [&str; 33] = [
     "enablePrometheusMerge",
     "verifyCertificateAtClient",
     "ca",
-    "extensionProviders",
-    "defaultProviders",
     "discoverySelectors",
     "pathNormalization",
     "meshMTLS",
@@ -155,6 +154,18 @@ fn read(fields: &Fields<'_>, base: &MeshConfig) -> MeshConfig {
         mesh.locality_balancing = setting;
     }
     mesh.zone_aware = fields.optional("zoneAwareLbSetting").and_then(|v| locality::read_zone_aware(&v, None));
+    if let Some(value) = fields.optional("extensionProviders") {
+        // What the mesh always has stays, unless it is defined anew.
+        let own = providers::read(&value);
+        mesh.extension_providers.retain(|p| !own.iter().any(|o| o.name.eq_ignore_ascii_case(&p.name)));
+        mesh.extension_providers.extend(own.into_iter().map(Arc::new));
+    }
+    if let Some(defaults) = fields.optional("defaultProviders").and_then(|v| providers::read_defaults(&v)) {
+        mesh.default_providers = defaults;
+    }
+    if let Some(enable) = fields.optional("enableTracing").and_then(|v| v.boolean()) {
+        mesh.enable_tracing = enable;
+    }
     if let Some(config) = fields.optional("defaultConfig").and_then(|v| v.fields()) {
         proxy::read(&config, &mut mesh.default_config);
     }
@@ -228,9 +239,4 @@ fn read_access_log(fields: &Fields<'_>, mesh: &mut MeshConfig) {
 
 fn is_json_object(text: &str) -> bool {
     matches!(serde_json::from_str(text), Ok(serde_json::Value::Object(_)))
-}
-
-/// What a setting that only partly applies is called in messages.
-fn partly(what: &str) -> String {
-    format!("{NOT_APPLIED}: {what}")
 }

@@ -2,9 +2,13 @@
 //!
 //! Source: <https://istio.io/latest/docs/reference/config/istio.mesh.v1alpha1/>
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::rules::destination_rule::{LocalityBalancing, ZoneAware};
+use crate::rules::provider::{DefaultProviders, LogFormat, Provider, ProviderKind};
+use crate::rules::telemetry::Tag;
 use crate::{Name, Visibility};
 
 /// What is done with traffic to hosts that the mesh does not know.
@@ -67,6 +71,13 @@ pub struct MeshConfig {
     pub locality_balancing: LocalityBalancing,
     /// The same by zone; stands before `locality_balancing`.
     pub zone_aware: Option<ZoneAware>,
+    /// Where logs, spans and metrics may go.
+    pub extension_providers: Vec<Arc<Provider>>,
+    /// Where they go unless a Telemetry object says otherwise.
+    pub default_providers: DefaultProviders,
+    /// Whether spans go to `defaultConfig.tracing` where neither Telemetry
+    /// objects nor default providers say anything.
+    pub enable_tracing: bool,
     /// Defaults of the agent and its proxy.
     pub default_config: ProxyDefaults,
 }
@@ -79,6 +90,9 @@ pub struct ProxyDefaults {
     pub discovery_address: Name,
     /// Address of the Zipkin collector; empty: none.
     pub zipkin_address: Name,
+    /// Spans, where `enableTracing` asks for them; and what Telemetry objects
+    /// leave open.
+    pub tracing: TracingDefaults,
     /// Number of worker threads; `None`: the machine's.
     pub concurrency: Option<u32>,
     /// How long a listener drains.
@@ -89,6 +103,32 @@ pub struct ProxyDefaults {
     pub admin_port: u16,
     /// Port of the agent's status server.
     pub status_port: u16,
+}
+
+/// The part of `defaultConfig.tracing` that does not depend on the tracer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TracingDefaults {
+    /// Hundredths of a percent of requests that are traced.
+    pub sampling: u32,
+    /// Tags, by name.
+    pub tags: BTreeMap<Name, Tag>,
+    /// Bytes of the path that a span carries; 0: Envoy's default.
+    pub max_path_tag_length: u32,
+    /// Whether Istio's own tags are added.
+    pub istio_tags: bool,
+}
+
+impl Default for TracingDefaults {
+    /// One percent, as `PILOT_TRACE_SAMPLING` is.
+    fn default() -> Self {
+        Self { sampling: 100, tags: BTreeMap::new(), max_path_tag_length: 0, istio_tags: true }
+    }
+}
+
+/// The provider `envoy`, which every mesh has.
+fn file_log() -> Arc<Provider> {
+    let kind = ProviderKind::FileLog { path: "/dev/stdout".into(), format: LogFormat::Mesh, omit_empty: false };
+    Arc::new(Provider { name: "envoy".into(), kind })
 }
 
 impl Default for MeshConfig {
@@ -116,6 +156,12 @@ impl Default for MeshConfig {
             default_http_retry_policy: None,
             locality_balancing: LocalityBalancing::default(),
             zone_aware: None,
+            extension_providers: vec![
+                Arc::new(Provider { name: "prometheus".into(), kind: ProviderKind::Prometheus }),
+                file_log(),
+            ],
+            default_providers: DefaultProviders { metrics: vec!["prometheus".into()], ..Default::default() },
+            enable_tracing: false,
             default_config: ProxyDefaults::default(),
         }
     }
@@ -126,6 +172,7 @@ impl Default for ProxyDefaults {
         Self {
             discovery_address: "istiod.istio-system.svc:15012".into(),
             zipkin_address: "".into(),
+            tracing: TracingDefaults::default(),
             concurrency: None,
             drain_duration: Duration::from_secs(45),
             termination_drain_duration: Duration::from_secs(5),

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::rules::{DestinationRule, Gateway, PeerAuthentication, Sidecar, Spec, VirtualService};
+use crate::rules::{DestinationRule, Gateway, PeerAuthentication, Sidecar, Spec, Telemetry, VirtualService};
 use crate::{EndpointSet, Hostname, Rule, Service, ServiceKey, Workload, WorkloadKey};
 
 /// All services, sorted by host name, then namespace.
@@ -172,6 +172,7 @@ pub struct RuleIndex {
     sidecars: Vec<Arc<Sidecar>>,
     peer_authentications: Vec<Arc<PeerAuthentication>>,
     gateways: Vec<Arc<Gateway>>,
+    telemetries: Vec<Arc<Telemetry>>,
 }
 
 impl RuleIndex {
@@ -189,6 +190,7 @@ impl RuleIndex {
                 Spec::Sidecar(rule) => index.sidecars.push(rule.clone()),
                 Spec::PeerAuthentication(rule) => index.peer_authentications.push(rule.clone()),
                 Spec::Gateway(rule) => index.gateways.push(rule.clone()),
+                Spec::Telemetry(rule) => index.telemetries.push(rule.clone()),
                 Spec::ServiceEntry(_) | Spec::NotApplied => {}
             }
         }
@@ -208,6 +210,11 @@ impl RuleIndex {
     /// DestinationRules.
     pub fn destination_rules(&self) -> &[Arc<DestinationRule>] {
         &self.destination_rules
+    }
+
+    /// Telemetries.
+    pub fn telemetries(&self) -> &[Arc<Telemetry>] {
+        &self.telemetries
     }
 
     /// PeerAuthentications.

@@ -9,7 +9,7 @@ use mesh_proto::envoy::config::listener::v3::{Filter, FilterChain, FilterChainMa
 use mesh_proto::resource::Resource;
 
 use super::{Manager, Routes};
-use super::{chain, except, http_inspector, inspect, listener, original_dst, tcp_proxy, tls_inspector};
+use super::{chain, encoded, except, http_inspector, inspect, listener, original_dst, tcp_proxy, tls_inspector};
 use crate::http_filters::Chain;
 use crate::mutual_tls::{self, Carries, Shape};
 use crate::proxy::Capture;
@@ -23,7 +23,7 @@ pub(crate) fn inbound(scope: &Inbound) -> Vec<Resource> {
         Some(bound) => scope.ports.chunk_by(|a, b| a.target == b.target).map(|p| of_port(scope, bound, p)).collect(),
         None => vec![captured(scope)],
     };
-    listeners.iter().map(|l: &api::Listener| Resource::new(l.name.as_str(), l)).collect()
+    encoded(listeners, &scope.mesh)
 }
 
 /// Without capture: the very address that endpoints name.

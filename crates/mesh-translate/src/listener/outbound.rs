@@ -17,7 +17,7 @@ use mesh_proto::envoy::config::listener::v3::FilterChainMatch;
 use mesh_proto::resource::Resource;
 
 use super::slot::{Slot, Tcp};
-use super::{chain, listener, tcp_proxy};
+use super::{chain, encoded, listener, tcp_proxy};
 use crate::destination::Destination;
 use crate::route::RouteName;
 use crate::scope;
@@ -196,7 +196,7 @@ impl<'a> Build<'a> {
             listeners.push(virtual_outbound(self.scope, passthrough));
         }
         Outbound {
-            listeners: listeners.iter().map(|l| Resource::new(l.name.as_str(), l)).collect(),
+            listeners: encoded(listeners, &self.scope.mesh),
             routes: self.slots.values().filter_map(|s| s.route().cloned()).collect(),
             diagnostics: self.diagnostics,
         }

@@ -88,7 +88,7 @@ impl Outbounds {
                 ports: visible.ports.clone(),
                 rules: visible.rules.clone(),
                 set_aside: visible.set_aside.clone(),
-                mesh: scope.mesh.clone(),
+                mesh: scope.mesh.mesh.clone(),
                 generator: scope.generator,
                 captured: scope.captured,
                 families: scope.families,
@@ -109,6 +109,7 @@ impl Outbounds {
                 let outbound = listener::outbound(scope);
                 part.listeners = outbound.listeners;
                 part.diagnostics.extend(outbound.diagnostics);
+                part.diagnostics.extend(scope.mesh.telemetry.diagnostics(&scope.mesh));
                 outbound.routes
             }
             Generator::Grpc => {

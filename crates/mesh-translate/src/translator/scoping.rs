@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use mesh_model::rules::MeshConfig;
+use mesh_model::rules::telemetry::Role;
 use mesh_model::world::{RuleIndex, ServiceIndex};
 use mesh_model::{Labels, MeshSnapshot, Name, Workload};
 
@@ -13,8 +14,10 @@ use crate::place::Place;
 use crate::proxy::{Capture, Generator, Proxy};
 use crate::rules::Lookup;
 use crate::scope::{
-    Bound, Families, Inbound, Outbound, OwnPort, Pinned, ProxyScope, Selecting, Unselected, Visible, own_ports,
+    Bound, Families, Inbound, Outbound, OwnPort, Pinned, ProxyScope, Selecting, Settings, Unselected, Visible,
+    own_ports,
 };
+use crate::telemetry::{self, Side, Subject};
 
 /// What the scopes of one snapshot have in common.
 #[derive(Debug)]
@@ -66,7 +69,6 @@ impl Scoping {
         let lookup = self.lookup(snapshot);
         let workload = workload(snapshot, proxy);
         let labels = workload.map_or(&proxy.labels, |w| &w.meta.labels).clone();
-        let inbound = self.inbound(snapshot, proxy, workload.map(|w| &**w), &labels, &lookup);
         let relevant = lookup.relevant(&labels);
         let root = &snapshot.mesh.root_namespace;
         let sidecar = lookup.sidecar(proxy.namespace(), &labels, root);
@@ -79,6 +81,8 @@ impl Scoping {
         };
         let visible = self.visible(snapshot, key, &lookup, &labels);
         let pinned = self.pinned(snapshot, &visible);
+        let settings = |role| settings(snapshot, proxy, &labels, &visible, role);
+        let inbound = self.inbound(snapshot, proxy, workload.map(|w| &**w), &labels, &lookup, settings(Role::Server));
         let captured = proxy.capture != Capture::None;
         let own = if captured {
             proxy.addresses.iter().copied().find(|a| pinned.includes(*a))
@@ -102,7 +106,7 @@ impl Scoping {
                 .flat_map(|_| inbound.ports.iter().map(|p| (p.target, p.service.clone())))
                 .collect(),
             policy,
-            mesh: ById::of(&snapshot.mesh),
+            mesh: settings(Role::Client),
             visible: ById(visible),
             pinned: ById(pinned),
         };
@@ -200,6 +204,7 @@ impl Scoping {
         workload: Option<&Workload>,
         labels: &Labels,
         lookup: &Lookup,
+        mesh: Settings,
     ) -> Inbound {
         let selecting = self.selecting(snapshot);
         let unselected = self.unselected(snapshot);
@@ -223,11 +228,28 @@ impl Scoping {
             capture: proxy.capture,
             families: Families::of(&proxy.addresses),
             bound,
-            mesh: ById::of(&snapshot.mesh),
+            mesh,
             mutual_tls,
             ports: if proxy.generator == Generator::Grpc { Vec::new() } else { ports },
         }
     }
+}
+
+/// What holds for one role of `proxy`. A gRPC library reports nothing.
+fn settings(snapshot: &MeshSnapshot, proxy: &Proxy, labels: &Labels, visible: &Visible, role: Role) -> Settings {
+    let subject = Subject {
+        namespace: proxy.namespace(),
+        labels,
+        workload: &proxy.workload.name,
+        mesh: &snapshot.mesh,
+        visible,
+        makes_metrics: proxy.istio_stats,
+    };
+    let side = match proxy.generator {
+        Generator::Envoy => telemetry::of(snapshot.rules.telemetries(), &subject, role),
+        Generator::Grpc => Side::plain(),
+    };
+    Settings { mesh: ById::of(&snapshot.mesh), telemetry: Arc::new(side) }
 }
 
 /// The workload that the proxy says it stands beside or, if there is none of

@@ -1,9 +1,8 @@
 //! `defaultConfig` (ProxyConfig): what agents and proxies start with.
 
-use mesh_model::Code;
 use mesh_model::rules::mesh_config::ProxyDefaults;
 
-use super::partly;
+use super::super::telemetry;
 use crate::reader::{Fields, Value};
 
 /// Fields that are accepted and not yet applied.
@@ -43,17 +42,7 @@ const FIELDS_NOT_APPLIED: [&str; 33] = [
     "tracingServiceName",
 ];
 /// Tracers that are accepted and not yet applied.
-const TRACERS_NOT_APPLIED: [&str; 9] = [
-    "lightstep",
-    "datadog",
-    "stackdriver",
-    "openCensusAgent",
-    "customTags",
-    "maxPathTagLength",
-    "sampling",
-    "tlsSettings",
-    "enableIstioTags",
-];
+const TRACERS_NOT_APPLIED: [&str; 5] = ["lightstep", "datadog", "stackdriver", "openCensusAgent", "tlsSettings"];
 
 pub(super) fn read(fields: &Fields<'_>, defaults: &mut ProxyDefaults) {
     let text = |name| fields.optional(name).and_then(|v| v.text());
@@ -90,10 +79,21 @@ fn read_tracing(value: &Value<'_>, defaults: &mut ProxyDefaults) -> Option<()> {
         let fields = zipkin.fields()?;
         if let Some(address) = fields.optional("address").and_then(|v| v.text()) {
             defaults.zipkin_address = address;
-            let message = partly("spans; the address goes into the proxy's bootstrap");
-            zipkin.note(Code::NotApplied, message, "no spans are sent");
         }
         fields.finish();
+    }
+    let settings = &mut defaults.tracing;
+    if let Some(percent) = tracing.optional("sampling").and_then(|v| v.number(0.0, 100.0)) {
+        settings.sampling = (percent * 100.0).round() as u32;
+    }
+    if let Some(length) = tracing.optional("maxPathTagLength").and_then(|v| v.unsigned()) {
+        settings.max_path_tag_length = length;
+    }
+    if let Some(add) = tracing.optional("enableIstioTags").and_then(|v| v.boolean()) {
+        settings.istio_tags = add;
+    }
+    for (name, value) in tracing.optional("customTags").and_then(|v| v.entries()).unwrap_or_default() {
+        settings.tags.insert(name, telemetry::tag(&value)?);
     }
     tracing.not_applied(&TRACERS_NOT_APPLIED);
     tracing.finish();
