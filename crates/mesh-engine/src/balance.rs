@@ -23,6 +23,7 @@ use crate::cluster::{ClusterConfig, Discovery};
 use crate::endpoint::{LoadAssignment, Target};
 use crate::outlier::{self, Event, Outcome};
 use crate::route::Priority;
+use crate::tls::Labels;
 
 mod host_set;
 mod limits;
@@ -66,6 +67,8 @@ pub struct Host {
     pub address: SocketAddr,
     /// Its name, for `auto_host_rewrite` and logs; may be empty.
     pub hostname: Arc<str>,
+    /// What it says about its transport.
+    pub labels: Labels,
     /// What is counted.
     pub stats: HostStats,
     pub(crate) monitor: outlier::Monitor,
@@ -149,6 +152,7 @@ impl Host {
         Self {
             address,
             hostname,
+            labels: Labels::default(),
             stats: HostStats::default(),
             monitor: outlier::Monitor::default(),
             ejected: AtomicBool::new(false),
@@ -355,8 +359,12 @@ impl Cluster {
         let mut next = HashMap::new();
         for endpoint in writer.assignment.localities.iter().flat_map(|l| &l.endpoints) {
             if let Target::Address(address) = endpoint.target {
-                let known = writer.by_address.get(&address).filter(|h| h.hostname == endpoint.hostname);
-                let make = || Arc::new(Host::new(address, endpoint.hostname.clone()));
+                let known = writer.by_address.get(&address);
+                let known = known.filter(|h| h.hostname == endpoint.hostname && h.labels == endpoint.labels);
+                let make = || {
+                    let host = Host::new(address, endpoint.hostname.clone());
+                    Arc::new(Host { labels: endpoint.labels.clone(), ..host })
+                };
                 next.entry(address).or_insert_with(|| known.cloned().unwrap_or_else(make));
             }
         }

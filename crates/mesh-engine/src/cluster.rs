@@ -36,6 +36,8 @@ pub struct ClusterConfig {
     pub per_connection_buffer_limit_bytes: u32,
     /// HTTP to hosts.
     pub http: UpstreamHttp,
+    /// What is spoken below that, by host.
+    pub transports: crate::tls::Transports,
     /// Close an idle upstream connection after this long (default 1 h).
     pub idle_timeout: Option<Duration>,
     /// Drain an upstream connection after this long; `None`: never.
@@ -157,6 +159,20 @@ pub struct UpstreamHttp {
     pub http1: Http1Options,
     /// HTTP/2 options.
     pub http2: Http2Options,
+    /// The server name of TLS follows the request.
+    pub auto_sni: Option<AutoSni>,
+}
+
+/// `UpstreamHttpProtocolOptions`: server name and verification by the request's
+/// host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AutoSni {
+    /// The name is asked for.
+    pub ask: bool,
+    /// The certificate must have it.
+    pub verify: bool,
+    /// It stands in this header, if the request has it, instead of `:authority`.
+    pub header: Option<http::HeaderName>,
 }
 
 /// HTTP version to the hosts of a cluster.

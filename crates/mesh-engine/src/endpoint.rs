@@ -12,6 +12,7 @@ use mesh_proto::origin::{self, Origin};
 
 use crate::error::{At, ConfigError, Kind};
 use crate::parse::{self, honour};
+use crate::tls::Labels;
 
 #[cfg(test)]
 mod tests;
@@ -68,6 +69,8 @@ pub struct Endpoint {
     pub weight: u32,
     /// What the control plane says of its health.
     pub health: Health,
+    /// What it says about its transport.
+    pub labels: Labels,
     /// Which rule objects shaped it.
     pub origins: Vec<Origin>,
 }
@@ -247,6 +250,7 @@ fn lb_endpoint(at: &At<'_>, proto: &xds::LbEndpoint, names: Names) -> Result<End
         hostname: endpoint.hostname.as_str().into(),
         weight,
         health,
+        labels: Labels::of_metadata(proto.metadata.as_ref()),
         origins: origin::read(proto.metadata.as_ref()),
     })
 }

@@ -33,6 +33,8 @@ pub enum Kind {
     Cluster,
     /// `envoy.config.endpoint.v3.ClusterLoadAssignment`
     Endpoint,
+    /// `envoy.extensions.transport_sockets.tls.v3.Secret`
+    Secret,
 }
 
 impl fmt::Display for Kind {
@@ -42,6 +44,7 @@ impl fmt::Display for Kind {
             Self::Route => "route",
             Self::Cluster => "cluster",
             Self::Endpoint => "endpoints",
+            Self::Secret => "secret",
         })
     }
 }

@@ -11,12 +11,14 @@ use http::HeaderMap;
 
 use crate::error::{At, ConfigError};
 use crate::flags::ResponseFlags;
+use crate::tls::TlsFacts;
 
 mod json;
 mod operator;
 #[cfg(test)]
 mod tests;
 mod time;
+mod tls;
 
 pub use json::JsonTemplate;
 use operator::Operator;
@@ -96,6 +98,12 @@ pub struct Facts<'a> {
     pub filter_chain: Option<&'a str>,
     /// SNI.
     pub server_name: Option<&'a str>,
+    /// TLS of the client's connection.
+    pub downstream_tls: Option<&'a TlsFacts>,
+    /// TLS of the connection to the host.
+    pub upstream_tls: Option<&'a TlsFacts>,
+    /// `%DOWNSTREAM_TRANSPORT_FAILURE_REASON%`
+    pub downstream_failure: Option<&'a str>,
     /// Number of the connection in this process.
     pub connection_id: Option<u64>,
     /// Number of the stream in this process.

@@ -17,6 +17,7 @@ use crate::http_filter::{HttpFilter, RequestDecision};
 use crate::route::{Matched, RouteTable};
 use crate::runtime::RouteSlot;
 use crate::runtime::Routes;
+use crate::tls::TlsFacts;
 
 /// A parsed `HttpConnectionManager`.
 #[derive(Debug)]
@@ -86,6 +87,7 @@ pub struct HttpConnectionManager {
     pub(crate) prepare: prepare::Rules,
 }
 
+mod client_cert;
 mod parse;
 mod path;
 mod prepare;
@@ -154,13 +156,13 @@ impl RouteSource {
 
 /// What is known of the downstream connection of a request.
 #[derive(Debug, Clone, Copy)]
-pub struct Downstream {
+pub struct Downstream<'a> {
     /// The socket's peer.
     pub direct_remote: SocketAddr,
     /// The address it was sent to, restored if captured.
     pub local: SocketAddr,
-    /// Whether it came over TLS.
-    pub tls: bool,
+    /// Its TLS, if it came over TLS.
+    pub tls: Option<&'a TlsFacts>,
 }
 
 /// What [`HttpConnectionManager::prepare`] found out.
@@ -223,7 +225,7 @@ impl HttpConnectionManager {
     pub fn prepare(
         &self,
         parts: &mut Parts,
-        downstream: &Downstream,
+        downstream: &Downstream<'_>,
         rng: &mut impl RngCore,
     ) -> Result<Prepared, LocalReply> {
         let prepared = self.prepare.run(parts, downstream, rng)?;

@@ -55,8 +55,8 @@
 //! **Invariant:** what a resource asks for is either done or refused by name ([`ConfigError`]); nothing that
 //! changes meaning is dropped in silence.
 //!
-//! Deliberately absent: sockets, timers, connection pools, TLS (transport sockets are refused by name), name
-//! resolution, and the order in which resources become active.
+//! Deliberately absent: sockets, timers, connection pools, cryptography ([`tls`] says only what a handshake must be),
+//! name resolution, and the order in which resources become active.
 #![allow(deprecated)] // Envoy honours many fields that its protocol marks deprecated, so they must be looked at.
 
 pub mod access_log;
@@ -80,6 +80,7 @@ pub mod retry;
 pub mod route;
 pub mod runtime;
 pub mod tcp;
+pub mod tls;
 
 pub use access_log::AccessLog;
 pub use balance::{Cluster, Host, PickContext, PickError};
@@ -93,5 +94,5 @@ pub use listener::{Connection, FilterChain, Listener, NetworkFilter};
 pub use outlier::Outcome;
 pub use retry::{RetryPolicy, RetryState};
 pub use route::{Matched, NoRoute, RequestView, RouteTable, match_route, trace_route};
-pub use runtime::{Clusters, Listeners, RouteSlot, Routes, RuntimeConfig};
+pub use runtime::{Clusters, Listeners, RouteSlot, Routes, RuntimeConfig, Secrets};
 pub use tcp::TcpProxy;

@@ -119,6 +119,8 @@ pub struct FilterChain {
     pub name: Arc<str>,
     /// What it matches.
     pub matches: ChainMatch,
+    /// TLS, which ends here; `None`: its filters see the bytes as they come.
+    pub tls: Option<Arc<crate::tls::ServerTls>>,
     /// Its terminal network filter.
     pub filter: NetworkFilter,
     /// How long the transport socket may take to be ready.

@@ -194,27 +194,6 @@ pub(crate) fn unpack<M: mesh_proto::Message + mesh_proto::Name + Default>(
 /// Upper bound that protobuf itself sets for a duration.
 const DURATION_SECONDS_MAX: u64 = 315_576_000_000;
 
-/// A transport socket: plaintext or none.
-pub(crate) fn transport_socket(at: &At<'_>, proto: Option<&core::TransportSocket>) -> Result<(), ConfigError> {
-    use core::transport_socket::ConfigType;
-    let Some(proto) = proto else { return Ok(()) };
-    let type_url = match &proto.config_type {
-        Some(ConfigType::TypedConfig(any)) => any.type_url.as_str(),
-        None => "",
-    };
-    let at = at.field("transport_socket");
-    if proto.name.is_empty() {
-        return Err(at.field("name").missing("at least one character"));
-    }
-    match mesh_proto::any::message_name(type_url) {
-        RAW_BUFFER => Ok(()),
-        "" if proto.name == "envoy.transport_sockets.raw_buffer" => Ok(()),
-        other => {
-            Err(at.unsupported_value(format_args!("{} ({other})", proto.name), "envoy.transport_sockets.raw_buffer"))
-        }
-    }
-}
-
 /// A configuration source: the aggregated stream.
 pub(crate) fn ads_source(at: &At<'_>, proto: &core::ConfigSource) -> Result<(), ConfigError> {
     use core::config_source::ConfigSourceSpecifier as S;
@@ -238,7 +217,6 @@ pub(crate) fn ads_source(at: &At<'_>, proto: &core::ConfigSource) -> Result<(), 
 
 /// Envoy's default soft limit of a connection's buffers: 1 MiB.
 pub(crate) const BUFFER_LIMIT_DEFAULT: u32 = 1024 * 1024;
-const RAW_BUFFER: &str = "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer";
 
 /// The bytes of a data source that stands in the resource itself.
 pub(crate) fn inline_source(at: &At<'_>, source: &core::DataSource) -> Result<bytes::Bytes, ConfigError> {

@@ -14,6 +14,7 @@ use crate::error::ConfigError;
 use crate::hash::FastMap;
 use crate::listener::Listener;
 use crate::route::RouteTable;
+use crate::tls::Secret;
 
 mod load;
 #[cfg(test)]
@@ -28,14 +29,51 @@ pub struct RuntimeConfig {
     pub routes: Arc<Routes>,
     /// Its clusters, swapped by name.
     pub clusters: Arc<Clusters>,
+    /// Its secrets, swapped by name.
+    pub secrets: Arc<Secrets>,
 }
 
 impl RuntimeConfig {
-    /// Builds a configuration from encoded resources of any of the four types
+    /// Builds a configuration from encoded resources of any of the five types
     /// in any order, as `(type URL, body)`. Resources of other types are left
     /// alone. What cannot be honoured is set aside and returned.
     pub fn from_resources<'a>(resources: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> (Self, Vec<ConfigError>) {
         load::load(resources)
+    }
+}
+
+/// Secrets by name.
+#[derive(Debug, Default)]
+pub struct Secrets {
+    map: ArcSwap<BTreeMap<Arc<str>, Arc<Secret>>>,
+}
+
+impl Secrets {
+    /// The secret called `name`, if it has arrived.
+    pub fn get(&self, name: &str) -> Option<Arc<Secret>> {
+        self.map.load().get(name).cloned()
+    }
+
+    /// Takes in `secret`, in place of the one of that name.
+    pub fn set(&self, secret: Secret) {
+        let secret = Arc::new(secret);
+        self.map.rcu(|map| {
+            let mut next = BTreeMap::clone(map);
+            next.insert(secret.name.clone(), secret.clone());
+            next
+        });
+    }
+
+    /// Forgets all but those that `keep` names.
+    pub fn retain(&self, keep: impl Fn(&str) -> bool) {
+        if self.map.load().keys().any(|name| !keep(name)) {
+            self.map.rcu(|map| BTreeMap::clone(map).into_iter().filter(|(n, _)| keep(n)).collect::<BTreeMap<_, _>>());
+        }
+    }
+
+    /// All that have arrived, sorted by name.
+    pub fn all(&self) -> Vec<Arc<Secret>> {
+        self.map.load().values().cloned().collect()
     }
 }
 

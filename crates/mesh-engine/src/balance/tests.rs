@@ -10,7 +10,7 @@ use crate::endpoint::{Endpoint, Health, Locality, LocalityEndpoints};
 
 fn endpoint(last: u8, weight: u32, health: Health) -> Endpoint {
     let target = Target::Address(SocketAddr::from(([10, 0, 0, last], 80)));
-    Endpoint { target, hostname: Arc::default(), weight, health, origins: Vec::new() }
+    Endpoint { target, hostname: Arc::default(), weight, health, labels: Default::default(), origins: Vec::new() }
 }
 
 fn locality(zone: &str, priority: u32, weight: Option<u32>, endpoints: Vec<Endpoint>) -> LocalityEndpoints {

@@ -16,12 +16,12 @@ use super::{
 use crate::endpoint::{LoadAssignment, Names};
 use crate::error::{At, ConfigError, Kind};
 use crate::parse::{self, honour};
+use crate::tls::Transports;
 
 pub(super) fn cluster(proto: &xds::Cluster) -> Result<ClusterConfig, ConfigError> {
     let at = At::root(Kind::Cluster, &proto.name);
     refuse_unsupported(&at, proto)?;
     parse::non_empty(&at, "name", &proto.name)?;
-    parse::transport_socket(&at, proto.transport_socket.as_ref())?;
     let discovery = discovery(&at, proto)?;
     let lb = policy::policy(&at, proto)?;
     check_policy(&at, &discovery, lb.policy)?;
@@ -44,6 +44,7 @@ pub(super) fn cluster(proto: &xds::Cluster) -> Result<ClusterConfig, ConfigError
             parse::BUFFER_LIMIT_DEFAULT,
         ),
         http,
+        transports: Transports::parse(&at, proto)?,
         idle_timeout: common.idle_timeout,
         max_connection_duration: common.max_connection_duration,
         max_stream_duration: common.max_stream_duration,
@@ -75,18 +76,16 @@ fn refuse_unsupported(at: &At<'_>, proto: &xds::Cluster) -> Result<(), ConfigErr
             dns_failure_refresh_rate respect_dns_ttl dns_lookup_family outlier_detection cleanup_interval
             upstream_bind_config lb_subset_config common_lb_config transport_socket metadata protocol_selection
             upstream_connection_options load_balancing_policy connection_pool_per_downstream_connection
-            cluster_discovery_type lb_config
+            cluster_discovery_type lb_config transport_socket_matches upstream_http_protocol_options
         ]
         ignore [
-            // SNI and certificate names: of no use without TLS, and TLS is refused.
-            upstream_http_protocol_options
             // Of no effect without active health checks, and those are refused.
             wait_for_warm_on_init close_connections_on_host_health_failure ignore_health_on_host_removal
             // More statistics only.
             track_timeout_budgets track_cluster_stats
         ]
         refuse [
-            transport_socket_matches transport_socket_matcher stats_matcher
+            transport_socket_matcher stats_matcher
             per_connection_buffer_high_watermark_timeout health_checks dns_resolvers use_tcp_for_dns_lookups
             dns_resolution_config typed_dns_resolver_config filters lrs_server lrs_report_endpoint_metrics
             upstream_config preconnect_policy queuing_policies
@@ -274,7 +273,9 @@ fn http(at: &At<'_>, proto: &xds::Cluster) -> Result<(UpstreamHttp, Common), Con
         protocol::common(&at.field("common_http_protocol_options"), proto.common_http_protocol_options.as_ref())?;
     let http1 = protocol::http1(&at.field("http_protocol_options"), proto.http_protocol_options.as_ref())?;
     let http2 = protocol::http2(&at.field("http2_protocol_options"), proto.http2_protocol_options.as_ref())?;
-    Ok((UpstreamHttp { version, http1, http2 }, common))
+    let auto_sni =
+        protocol::auto_sni(&at.field("upstream_http_protocol_options"), proto.upstream_http_protocol_options.as_ref())?;
+    Ok((UpstreamHttp { version, http1, http2, auto_sni }, common))
 }
 
 fn tcp_keepalive(at: &At<'_>, proto: &xds::Cluster) -> Result<Option<TcpKeepalive>, ConfigError> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use mesh_proto::envoy::config::core::v3 as core;
 use mesh_proto::envoy::extensions::upstreams::http::v3 as upstreams;
 
-use super::{Http1Options, Http2Options, TcpKeepalive, UpstreamHttp, UpstreamVersion};
+use super::{AutoSni, Http1Options, Http2Options, TcpKeepalive, UpstreamHttp, UpstreamVersion};
 use crate::error::{At, ConfigError};
 use crate::parse::{self, bool_or, honour};
 
@@ -161,9 +161,10 @@ pub(crate) fn upstream(
     use upstreams::http_protocol_options::UpstreamProtocolOptions as O;
     use upstreams::http_protocol_options::explicit_http_config::ProtocolConfig as P;
     honour!(at, proto, upstreams::HttpProtocolOptions =>
-        honour [common_http_protocol_options upstream_protocol_options http_filters]
-        // SNI and certificate names: of no use without TLS, and TLS is refused.
-        ignore [upstream_http_protocol_options]
+        honour [
+            common_http_protocol_options upstream_protocol_options http_filters upstream_http_protocol_options
+        ]
+        ignore []
         refuse [header_validation_config outlier_detection request_mirror_policies hash_policy retry_policy]
     );
     for (i, filter) in proto.http_filters.iter().enumerate() {
@@ -195,7 +196,22 @@ pub(crate) fn upstream(
     };
     let http1 = http1(&at.field("http_protocol_options"), h1)?;
     let http2 = http2(&at.field("http2_protocol_options"), h2)?;
-    Ok((UpstreamHttp { version, http1, http2 }, common_options))
+    let auto_sni =
+        auto_sni(&at.field("upstream_http_protocol_options"), proto.upstream_http_protocol_options.as_ref())?;
+    Ok((UpstreamHttp { version, http1, http2, auto_sni }, common_options))
+}
+
+/// Reads how TLS follows the request's host.
+pub(crate) fn auto_sni(
+    at: &At<'_>,
+    proto: Option<&core::UpstreamHttpProtocolOptions>,
+) -> Result<Option<AutoSni>, ConfigError> {
+    let Some(proto) = proto.filter(|p| p.auto_sni || p.auto_san_validation) else { return Ok(None) };
+    let header = match proto.override_auto_sni_header.as_str() {
+        "" | ":authority" => None,
+        name => Some(crate::matcher::header_name(at, "override_auto_sni_header", name)?),
+    };
+    Ok(Some(AutoSni { ask: proto.auto_sni, verify: proto.auto_san_validation, header }))
 }
 
 /// Reads TCP keepalive settings.

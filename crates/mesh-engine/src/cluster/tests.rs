@@ -61,8 +61,8 @@ fn what_cannot_be_honoured_is_named() {
         ("{name: x, connect_timeout: 0s}", "connect_timeout: found 0s"),
         ("{name: x, health_checks: [{timeout: 1s}]}", "health_checks: is set, but this proxy does not support it"),
         (
-            "{name: x, transport_socket: {name: envoy.transport_sockets.tls, typed_config: {'@type': type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext}}}",
-            "transport_socket: envoy.transport_sockets.tls (envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext) is not supported by this proxy",
+            "{name: x, transport_socket: {name: envoy.transport_sockets.tap, typed_config: {'@type': type.googleapis.com/envoy.extensions.transport_sockets.tap.v3.Tap}}}",
+            "transport_socket: envoy.transport_sockets.tap (envoy.extensions.transport_sockets.tap.v3.Tap) is not supported by this proxy",
         ),
         (
             "{name: x, outlier_detection: {max_ejection_percent: 101}}",

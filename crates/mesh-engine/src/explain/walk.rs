@@ -134,7 +134,7 @@ impl<'a> Walk<'a> {
             Ok(parts) => parts,
             Err(why) => return refuse(Some(StatusCode::BAD_REQUEST), why),
         };
-        let downstream = Downstream { direct_remote: self.question.source, local: destination, tls: false };
+        let downstream = Downstream { direct_remote: self.question.source, local: destination, tls: None };
         let prepared = match hcm.prepare(&mut parts, &downstream, &mut Unlikely) {
             Ok(prepared) => prepared,
             Err(reply) => return respond(reply),

@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderName, Version};
 
 use super::Facts;
 use super::time::TimeFormat;
+use super::tls::TlsPart;
 use crate::matcher::{HeaderRef, joined, query_parameter};
 use crate::{grpc, matcher};
 
@@ -26,7 +27,8 @@ pub(super) enum Operator {
     GrpcStatus(GrpcStatus),
     QueryParameter(Box<str>),
     Path(PathPart),
-    /// Operators on TLS and on what filters leave behind, for which there is never a value here.
+    Tls(TlsPart),
+    /// Operators on what filters leave behind, for which there is never a value here.
     Nothing,
 }
 
@@ -68,6 +70,7 @@ simple! {
     StreamId "STREAM_ID",
     Hostname "HOSTNAME",
     AccessLogType "ACCESS_LOG_TYPE",
+    DownstreamFailure "DOWNSTREAM_TRANSPORT_FAILURE_REASON",
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -176,28 +179,18 @@ fn operator(name: &str, argument: Option<&str>) -> Result<Operator, Unreadable> 
         "GRPC_STATUS_NUMBER" => Operator::GrpcStatus(GrpcStatus::Number),
         "QUERY_PARAM" => Operator::QueryParameter(required?.into()),
         "PATH" => Operator::Path(path(argument.unwrap_or_default())?),
-        // No filter of this proxy writes dynamic metadata or filter state, and there is no TLS.
+        // No filter of this proxy writes dynamic metadata or filter state.
         "DYNAMIC_METADATA"
         | "FILTER_STATE"
         | "UPSTREAM_FILTER_STATE"
-        | "DOWNSTREAM_PEER_URI_SAN"
-        | "DOWNSTREAM_LOCAL_URI_SAN"
-        | "DOWNSTREAM_PEER_SUBJECT"
-        | "DOWNSTREAM_LOCAL_SUBJECT"
-        | "DOWNSTREAM_PEER_ISSUER"
+        // The library does not tell it.
         | "DOWNSTREAM_TLS_SESSION_ID"
-        | "DOWNSTREAM_TLS_CIPHER"
-        | "DOWNSTREAM_TLS_VERSION"
-        | "DOWNSTREAM_PEER_FINGERPRINT_256"
-        | "DOWNSTREAM_PEER_SERIAL"
-        | "DOWNSTREAM_PEER_CERT"
-        | "DOWNSTREAM_TRANSPORT_FAILURE_REASON"
-        | "UPSTREAM_TLS_VERSION"
-        | "UPSTREAM_TLS_CIPHER"
-        | "UPSTREAM_PEER_SUBJECT"
-        | "UPSTREAM_PEER_URI_SAN"
+        | "UPSTREAM_TLS_SESSION_ID"
         | "TRACE_ID" => Operator::Nothing,
-        other => return Err(Unreadable::Unsupported(other.to_owned())),
+        other => match TlsPart::named(other) {
+            Some(part) => Operator::Tls(part),
+            None => return Err(Unreadable::Unsupported(other.to_owned())),
+        },
     })
 }
 
@@ -276,6 +269,7 @@ impl Operator {
             Self::GrpcStatus(format) => write_grpc_status(facts, *format, out)?,
             Self::QueryParameter(name) => out.push_str(&query_parameter(facts.request.as_ref()?.path, name)?),
             Self::Path(part) => out.push_str(part.of(facts)?),
+            Self::Tls(part) => part.write(facts, out)?,
             Self::Nothing => return None,
         }
         Some(())
@@ -331,6 +325,7 @@ impl Simple {
             Self::UpstreamCluster | Self::UpstreamClusterRaw => facts.upstream_cluster?,
             Self::UpstreamHostName => facts.upstream_host_name.filter(|n| !n.is_empty())?,
             Self::UpstreamFailure => facts.upstream_failure?,
+            Self::DownstreamFailure => facts.downstream_failure?,
             Self::RouteName => facts.route_name.filter(|n| !n.is_empty())?,
             Self::FilterChain => facts.filter_chain.filter(|n| !n.is_empty())?,
             Self::ServerName => facts.server_name?,

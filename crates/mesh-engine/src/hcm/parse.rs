@@ -9,6 +9,7 @@ use mesh_proto::envoy::extensions::filters::http::router::v3::Router;
 use mesh_proto::envoy::extensions::filters::network::http_connection_manager::v3 as xds;
 use mesh_proto::google::protobuf::{self as pb, Any};
 
+use super::client_cert::ClientCert;
 use super::path::EscapedSlashes;
 use super::prepare::{Rules, StripPort};
 use super::{Codec, HttpConnectionManager, RouteSource, ServerHeader, Underscores};
@@ -107,11 +108,9 @@ fn refuse_unsupported(at: &At<'_>, proto: &Proto) -> Result<(), ConfigError> {
             preserve_external_request_id always_set_request_id_in_response forward_client_cert_details
             proxy_100_continue upgrade_configs normalize_path merge_slashes path_with_escaped_slashes_action
             request_id_extension strip_matching_host_port stream_error_on_invalid_http_message strip_trailing_host_dot
-            append_x_forwarded_port route_specifier strip_port_mode tracing
+            append_x_forwarded_port route_specifier strip_port_mode tracing set_current_client_cert_details
         ]
         ignore [
-            // Only for connections that are mutual TLS, and TLS is refused.
-            set_current_client_cert_details
             // About the PROXY protocol, and its listener filter is refused.
             add_proxy_protocol_connection_state
             // What this proxy does in any case.
@@ -239,10 +238,6 @@ fn rules(at: &At<'_>, proto: &Proto) -> Result<Rules, ConfigError> {
     {
         return Err(parse::unknown_extension(&at.field("request_id_extension"), "request_id", &any.type_url));
     }
-    let details = proto.forward_client_cert_details;
-    if !(0..=4).contains(&details) {
-        return Err(at.field("forward_client_cert_details").invalid(details, "a ForwardClientCertDetails"));
-    }
     Ok(Rules {
         use_remote_address: bool_or(proto.use_remote_address.as_ref(), false),
         trusted_hops: proto.xff_num_trusted_hops as usize,
@@ -250,7 +245,7 @@ fn rules(at: &At<'_>, proto: &Proto) -> Result<Rules, ConfigError> {
         append_forwarded_port: proto.append_x_forwarded_port,
         generate_request_id: bool_or(proto.generate_request_id.as_ref(), true),
         preserve_external_request_id: proto.preserve_external_request_id,
-        always_forward_client_cert: details == ALWAYS_FORWARD_ONLY,
+        client_cert: ClientCert::parse(at, proto)?,
         internal_networks,
         normalize_path: bool_or(proto.normalize_path.as_ref(), false),
         merge_slashes: proto.merge_slashes,
@@ -330,5 +325,4 @@ const REQUEST_HEADERS_KB_MAX: u32 = 8192;
 const STREAM_IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(300);
 const DRAIN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
 const DELAYED_CLOSE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(1);
-const ALWAYS_FORWARD_ONLY: i32 = 4;
 const UUID_REQUEST_ID: &str = "envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig";

@@ -13,6 +13,7 @@ use http::{HeaderMap, Method, StatusCode, Uri};
 use ipnet::IpNet;
 use rand::RngCore;
 
+use super::client_cert::ClientCert;
 use super::path::{self, EscapedSlashes, Normalized};
 use super::{Downstream, LocalReply, Prepared};
 use crate::flags::ResponseFlags;
@@ -28,7 +29,7 @@ pub(crate) struct Rules {
     pub(super) append_forwarded_port: bool,
     pub(super) generate_request_id: bool,
     pub(super) preserve_external_request_id: bool,
-    pub(super) always_forward_client_cert: bool,
+    pub(super) client_cert: ClientCert,
     pub(super) internal_networks: Vec<IpNet>,
     pub(super) normalize_path: bool,
     pub(super) merge_slashes: bool,
@@ -53,7 +54,7 @@ impl Rules {
     pub(super) fn run(
         &self,
         parts: &mut Parts,
-        downstream: &Downstream,
+        downstream: &Downstream<'_>,
         rng: &mut impl RngCore,
     ) -> Result<Prepared, LocalReply> {
         self.normalize_path(parts)?;
@@ -69,10 +70,7 @@ impl Rules {
             sanitize(&mut parts.headers, edge);
         }
         self.request_id(&mut parts.headers, edge, rng);
-        if !self.always_forward_client_cert {
-            // Only a client that showed a certificate may say whose certificates came before it, and there is no TLS.
-            parts.headers.remove(X_FORWARDED_CLIENT_CERT);
-        }
+        self.client_cert.apply(&mut parts.headers, downstream.tls);
         if let Some(via) = &self.via {
             parts.headers.append(VIA, via.clone());
         }
@@ -117,7 +115,7 @@ impl Rules {
         Ok(())
     }
 
-    fn normalize_host(&self, parts: &mut Parts, downstream: &Downstream) {
+    fn normalize_host(&self, parts: &mut Parts, downstream: &Downstream<'_>) {
         if self.strip_port == StripPort::None && !self.strip_trailing_dot {
             return;
         }
@@ -144,7 +142,7 @@ impl Rules {
     }
 
     /// The client's address, and whether nobody stands between it and us.
-    fn remote(&self, headers: &HeaderMap, downstream: &Downstream) -> (SocketAddr, bool) {
+    fn remote(&self, headers: &HeaderMap, downstream: &Downstream<'_>) -> (SocketAddr, bool) {
         let direct = downstream.direct_remote;
         if self.use_remote_address {
             let single = !headers.contains_key(X_FORWARDED_FOR);
@@ -160,13 +158,13 @@ impl Rules {
         }
     }
 
-    fn forwarding_headers(&self, headers: &mut HeaderMap, downstream: &Downstream) {
+    fn forwarding_headers(&self, headers: &mut HeaderMap, downstream: &Downstream<'_>) {
         let untrusted = self.use_remote_address && self.trusted_hops == 0;
         if self.use_remote_address && !self.skip_xff_append {
             append_forwarded_for(headers, downstream.direct_remote.ip());
         }
         if untrusted || !headers.contains_key(X_FORWARDED_PROTO) {
-            let scheme = HeaderValue::from_static(if downstream.tls { "https" } else { "http" });
+            let scheme = HeaderValue::from_static(if downstream.tls.is_some() { "https" } else { "http" });
             headers.insert(X_FORWARDED_PROTO, scheme);
         }
         if self.append_forwarded_port && (untrusted || !headers.contains_key(X_FORWARDED_PORT)) {
@@ -235,7 +233,6 @@ const X_ENVOY_INTERNAL: HeaderName = HeaderName::from_static("x-envoy-internal")
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
-const X_FORWARDED_CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const INTERNAL_ONLY: &[&str] = &[
     "x-envoy-retriable-status-codes",

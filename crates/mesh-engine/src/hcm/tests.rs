@@ -21,8 +21,8 @@ fn parse_with(rest: &str, filters: &str) -> Result<HttpConnectionManager, String
     HttpConnectionManager::parse(&At::root(Kind::Listener, "l"), &proto, &Routes::default()).map_err(|e| e.to_string())
 }
 
-fn downstream() -> Downstream {
-    Downstream { direct_remote: "10.0.0.7:1234".parse().unwrap(), local: "10.0.0.1:8080".parse().unwrap(), tls: false }
+fn downstream() -> Downstream<'static> {
+    Downstream { direct_remote: "10.0.0.7:1234".parse().unwrap(), local: "10.0.0.1:8080".parse().unwrap(), tls: None }
 }
 
 fn prepared(config: &str, uri: &str, headers: &[(&str, &str)]) -> (Parts, Result<Prepared, LocalReply>) {

@@ -170,12 +170,12 @@ fn chain(at: &At<'_>, proto: &xds::FilterChain, routes: &Routes) -> Result<Filte
         ignore []
         refuse [use_proxy_proto]
     );
-    parse::transport_socket(at, proto.transport_socket.as_ref())?;
     let timeout =
         parse::duration(at, "transport_socket_connect_timeout", proto.transport_socket_connect_timeout.as_ref())?;
     Ok(FilterChain {
         name: proto.name.as_str().into(),
         matches: chain_match(&at.field("filter_chain_match"), proto.filter_chain_match.as_ref())?,
+        tls: crate::tls::downstream(at, proto.transport_socket.as_ref())?,
         filter: network_filter(at, &proto.filters, routes)?,
         transport_socket_connect_timeout: parse::zero_disables(timeout, None),
         origins: origin::read(proto.metadata.as_ref()),

@@ -122,7 +122,7 @@ fn what_cannot_be_honoured_is_named() {
             filter("envoy.extensions.filters.network.rbac.v3.RBAC"),
             "filter_chains[0].filters[0]: Didn't find a registered implementation for 'f' with type URL: 'envoy.extensions.filters.network.rbac.v3.RBAC'",
         ),
-        (tls, "filter_chains[0].transport_socket: envoy.transport_sockets.tls"),
+        (tls, "filter_chains[0].transport_socket.typed_config: No TLS certificates found for server context"),
         (
             with(&format!("filter_chains: [{{filters: [{TCP}, {TCP}]}}]")),
             "must be the last filter in a network filter chain",

@@ -8,6 +8,7 @@ use mesh_proto::envoy::config::cluster::v3::Cluster;
 use mesh_proto::envoy::config::endpoint::v3::ClusterLoadAssignment;
 use mesh_proto::envoy::config::listener::v3::Listener as ListenerProto;
 use mesh_proto::envoy::config::route::v3::RouteConfiguration;
+use mesh_proto::envoy::extensions::transport_sockets::tls::v3::Secret as SecretProto;
 use mesh_proto::{Message, any, types};
 
 use super::{Listeners, RuntimeConfig};
@@ -16,6 +17,7 @@ use crate::endpoint::LoadAssignment;
 use crate::error::{At, ConfigError, Kind};
 use crate::listener::Listener;
 use crate::route::RouteTable;
+use crate::tls::Secret;
 
 pub(super) fn load<'a>(resources: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> (RuntimeConfig, Vec<ConfigError>) {
     let mut by_type: HashMap<&str, Vec<&[u8]>> = HashMap::new();
@@ -36,6 +38,9 @@ pub(super) fn load<'a>(resources: impl IntoIterator<Item = (&'a str, &'a [u8])>)
     }
     for table in parse(of(types::ROUTE), Kind::Route, &mut errors, |p: RouteConfiguration| RouteTable::parse(&p)) {
         config.routes.set(Arc::new(table));
+    }
+    for secret in parse(of(types::SECRET), Kind::Secret, &mut errors, |p: SecretProto| Secret::parse(&p)) {
+        config.secrets.set(secret);
     }
     let listeners =
         parse(of(types::LISTENER), Kind::Listener, &mut errors, |p: ListenerProto| Listener::parse(&p, &config.routes));
