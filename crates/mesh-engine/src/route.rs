@@ -26,6 +26,7 @@ mod rewrite;
 #[cfg(test)]
 mod tests;
 
+pub use domains::without_port as host_without_port;
 pub use matching::{match_route, trace_route};
 pub use rewrite::set_authority;
 

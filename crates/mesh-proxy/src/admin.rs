@@ -33,12 +33,14 @@ use crate::worker::Shared;
 use crate::xds::record::Records;
 use crate::xds::store::Store;
 
+mod certs;
 mod clusters;
 mod config_dump;
 mod pages;
 mod query;
 mod server;
 
+pub(crate) use certs::days_left;
 use query::Query;
 
 /// What pages read and change.

@@ -1,4 +1,4 @@
-//! A TCP connection as both hyper and h2 want it: bytes already read come
+//! A connection as both hyper and h2 want it: bytes already read come
 //! first, and every byte is counted.
 
 use std::io;
@@ -8,9 +8,9 @@ use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 use crate::stats::sets::{ClusterStats, HttpStats};
+use crate::tls::stream::Stream;
 
 /// Whose byte counters a connection adds to.
 pub(crate) enum Tally {
@@ -36,14 +36,14 @@ impl Tally {
 
 /// See the module.
 pub(crate) struct Io {
-    stream: TcpStream,
+    stream: Stream,
     first: Bytes,
     tally: Tally,
 }
 
 impl Io {
     /// `first` is what was read from `stream` before.
-    pub(crate) fn new(stream: TcpStream, first: Bytes, tally: Tally) -> Self {
+    pub(crate) fn new(stream: Stream, first: Bytes, tally: Tally) -> Self {
         tally.read(first.len());
         Self { stream, first, tally }
     }
@@ -88,11 +88,11 @@ impl AsyncWrite for Io {
     }
 
     fn is_write_vectored(&self) -> bool {
-        true
+        self.stream.is_write_vectored()
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -133,7 +133,7 @@ impl hyper::rt::Write for Io {
     }
 
     fn is_write_vectored(&self) -> bool {
-        true
+        self.stream.is_write_vectored()
     }
 
     fn poll_write_vectored(

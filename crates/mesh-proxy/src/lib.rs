@@ -30,6 +30,7 @@ mod options;
 mod process;
 mod stats;
 mod tcp;
+mod tls;
 mod upstream;
 mod worker;
 mod xds;

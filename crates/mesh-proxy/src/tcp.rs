@@ -9,10 +9,12 @@ use bytes::Bytes;
 use mesh_engine::balance::Resource;
 use mesh_engine::listener::FilterChain;
 use mesh_engine::route::Priority;
+use mesh_engine::tls::TlsFacts;
 use mesh_engine::{Facts, Host, Outcome, PickContext, ResponseFlags, TcpProxy};
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
+use crate::tls::stream::Stream;
+use crate::upstream::connect::{Opened, Purpose};
 use crate::upstream::pool::{Counted, millis};
 use crate::upstream::{Failure, Upstream};
 use crate::worker::{Entered, Worker};
@@ -28,6 +30,7 @@ pub(crate) struct Session {
     pub(crate) local: SocketAddr,
     pub(crate) original_dst: Option<SocketAddr>,
     pub(crate) server_name: Option<Box<str>>,
+    pub(crate) tls: Option<Arc<TlsFacts>>,
     pub(crate) id: u64,
 }
 
@@ -38,13 +41,14 @@ struct Story {
     upstream: Option<Arc<Upstream>>,
     host: Option<Arc<Host>>,
     upstream_local: Option<SocketAddr>,
+    upstream_tls: Option<Arc<TlsFacts>>,
     failure: Option<String>,
     moved: copy::Moved,
 }
 
 impl Session {
     /// Serves the connection to its end. `first` was read from it before.
-    pub(crate) async fn serve(self, entered: Entered, mut stream: TcpStream, first: Bytes) {
+    pub(crate) async fn serve(self, entered: Entered, mut stream: Stream, first: Bytes) {
         let stats = self
             .worker
             .shared
@@ -56,7 +60,6 @@ impl Session {
         let (began, wall) = (Instant::now(), SystemTime::now());
         let mut story = Story::default();
         if let Some((mut upstream, counted)) = self.connect(&mut story).await {
-            story.upstream_local = upstream.local_addr().ok();
             let copying = copy::both_ways(
                 &mut stream,
                 &mut upstream,
@@ -102,7 +105,7 @@ impl Session {
     }
 
     /// Connects to an endpoint, trying others if that fails.
-    async fn connect(&self, story: &mut Story) -> Option<(TcpStream, Counted)> {
+    async fn connect(&self, story: &mut Story) -> Option<(Stream, Counted)> {
         let name = self.tcp.cluster(self.worker.random());
         let Some(upstream) = self.worker.shared.upstreams.get(name) else {
             story.flags.insert(ResponseFlags::NO_CLUSTER_FOUND);
@@ -124,8 +127,10 @@ impl Session {
             upstream.stats.upstream_rq_total.inc();
             story.host = Some(host.clone());
             let counted = Counted::new(&upstream, &host, Some(permit), None);
-            match counted.dial(&config).await {
-                Ok(stream) => {
+            let purpose = Purpose { client: Some((self.remote, self.local)), ..Purpose::default() };
+            match counted.open(&self.worker.shared, &config, &purpose).await {
+                Ok(Opened { stream, local, tls }) => {
+                    (story.upstream_local, story.upstream_tls) = (local, tls);
                     self.observe(&upstream, &host, Outcome::Connected);
                     story.failure = None;
                     story.flags = ResponseFlags::NONE;
@@ -202,7 +207,9 @@ impl Session {
             upstream_failure: story.failure.as_deref(),
             response_code: Some(0),
             filter_chain: Some(&self.chain.name),
-            server_name: self.server_name.as_deref(),
+            server_name: self.server_name.as_deref().or(self.tls.as_ref().and_then(|t| t.server_name.as_deref())),
+            downstream_tls: self.tls.as_deref(),
+            upstream_tls: story.upstream_tls.as_deref(),
             connection_id: Some(self.id),
             hostname: Some(&shared.hostname),
             access_log_type: Some("TcpConnectionEnd"),

@@ -32,6 +32,9 @@ pub(crate) enum Failure {
     /// No connection was made.
     #[error("connection failure: {0}")]
     Connect(io::Error),
+    /// The connection was made, and its TLS handshake failed.
+    #[error("{0}")]
+    Tls(Arc<str>),
     /// No connection within the connect timeout.
     #[error("connection timeout")]
     ConnectTimeout,
@@ -56,6 +59,11 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
+    /// Nothing of a request can have reached the endpoint: there was no connection.
+    pub(crate) fn is_connect(&self) -> bool {
+        matches!(self, Self::Connect(_) | Self::ConnectTimeout | Self::Tls(_))
+    }
+
     /// The same failure, for another request that waited for the same thing.
     fn again(&self) -> Self {
         match self {
@@ -63,6 +71,7 @@ impl Failure {
                 Some(code) => Self::Connect(io::Error::from_raw_os_error(code)),
                 None => Self::Connect(e.kind().into()),
             },
+            Self::Tls(reason) => Self::Tls(reason.clone()),
             Self::ConnectTimeout => Self::ConnectTimeout,
             Self::Overflow => Self::Overflow,
             Self::Terminated => Self::Terminated,

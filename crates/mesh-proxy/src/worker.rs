@@ -25,6 +25,8 @@ use crate::upstream::pool::Pools;
 pub(crate) struct Shared {
     pub(crate) listeners: ArcSwap<Listeners>,
     pub(crate) upstreams: Upstreams,
+    /// What connections handshake by.
+    pub(crate) tls: ArcSwap<crate::tls::Contexts>,
     pub(crate) stats: Stats,
     pub(crate) logs: LogWriter,
     pub(crate) log_flush: Duration,
@@ -43,6 +45,7 @@ impl Shared {
         Self {
             listeners: ArcSwap::default(),
             upstreams: Upstreams::default(),
+            tls: ArcSwap::default(),
             stats,
             logs,
             log_flush: options.file_flush_interval.clamp(LOG_FLUSH_MIN, TICK),
@@ -68,17 +71,20 @@ pub(crate) struct Worker {
     pub(crate) rng: RefCell<SmallRng>,
     pub(crate) logs: RefCell<Pending>,
     pub(crate) connections: Connections,
+    /// Handshakes with clients under way.
+    pub(crate) handshakes: Cell<usize>,
 }
 
 impl Worker {
     pub(crate) fn new(shared: Arc<Shared>) -> Rc<Self> {
         Rc::new(Self {
+            pools: Pools::new(shared.clone()),
             shared,
-            pools: Pools::default(),
             // Seeded from the system once; no system call per request after that.
             rng: RefCell::new(SmallRng::from_os_rng()),
             logs: RefCell::default(),
             connections: Connections::default(),
+            handshakes: Cell::new(0),
         })
     }
 

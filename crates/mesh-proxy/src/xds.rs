@@ -16,6 +16,7 @@ mod honour;
 mod listeners;
 pub(crate) mod record;
 mod routes;
+mod secrets;
 pub(crate) mod store;
 
 pub(crate) use clusters::wait_of;

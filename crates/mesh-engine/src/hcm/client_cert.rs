@@ -53,7 +53,9 @@ impl ClientCert {
                 return Err(at.field("forward_client_cert_details").invalid(other, "a ForwardClientCertDetails"));
             }
         };
-        let Some(set) = &proto.set_current_client_cert_details else { return Ok(Self { forward, details: Vec::new() }) };
+        let Some(set) = &proto.set_current_client_cert_details else {
+            return Ok(Self { forward, details: Vec::new() });
+        };
         honour!(&at.field("set_current_client_cert_details"), set, SetCurrentClientCertDetails =>
             honour [subject cert chain dns uri]
             ignore []

@@ -81,7 +81,7 @@ fn by_length(maps: &mut Vec<(usize, FastMap<Box<str>, u32>)>, length: usize) -> 
 }
 
 /// `host` without a port.
-pub(crate) fn without_port(host: &str) -> &str {
+pub fn without_port(host: &str) -> &str {
     match host.rsplit_once(':') {
         // A colon inside brackets belongs to an IPv6 address.
         Some((name, port)) if !port.contains(']') && port.bytes().all(|b| b.is_ascii_digit()) => name,

@@ -78,12 +78,7 @@ enum Side {
     Client,
 }
 
-fn common(
-    at: &At<'_>,
-    proto: Option<&xds::CommonTlsContext>,
-    side: Side,
-    hash: u64,
-) -> Result<CommonTls, ConfigError> {
+fn common(at: &At<'_>, proto: Option<&xds::CommonTlsContext>, side: Side, hash: u64) -> Result<CommonTls, ConfigError> {
     let empty = xds::CommonTlsContext::default();
     let proto = proto.unwrap_or(&empty);
     honour!(at, proto, xds::CommonTlsContext =>

@@ -139,8 +139,9 @@ pub(super) fn validation(
         context.hashes.push(hash);
     }
     for (i, text) in proto.verify_certificate_spki.iter().enumerate() {
-        let hash = base64(text)
-            .ok_or_else(|| at.index("verify_certificate_spki", i).invalid(text, "a SHA-256 in Base64, 44 characters"))?;
+        let hash = base64(text).ok_or_else(|| {
+            at.index("verify_certificate_spki", i).invalid(text, "a SHA-256 in Base64, 44 characters")
+        })?;
         context.spki.push(hash);
     }
     Ok(context)

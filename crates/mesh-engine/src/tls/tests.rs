@@ -93,7 +93,10 @@ fn what_cannot_be_honoured_is_named() {
         ),
         (both("validation_context: {verify_certificate_hash: [abc]}"), "found abc, expected a SHA-256 in hexadecimal"),
         (both("validation_context_sds_secret_config: {name: a}"), "sds_config: is not set, expected ads"),
-        (secret("{name: t, session_ticket_keys: {keys: []}}").unwrap_err().to_string(), "secret t: session_ticket_keys"),
+        (
+            secret("{name: t, session_ticket_keys: {keys: []}}").unwrap_err().to_string(),
+            "secret t: session_ticket_keys",
+        ),
     ] {
         assert!(error.contains(expected), "{error}: {expected}");
     }
@@ -117,7 +120,8 @@ fn a_wildcard_in_a_certificate_stands_for_one_label() {
     assert!(certificate.is_for("x.A.com") && !certificate.is_for("x.y.a.com") && !certificate.is_for("a.com"));
     let addressed = CertificateFacts { addresses: vec!["::1".parse().unwrap()], ..CertificateFacts::default() };
     assert!(addressed.is_for("::1") && !addressed.is_for("127.0.0.1"));
-    let yaml = "{name: v, validation_context: {trusted_ca: {inline_string: x}, match_subject_alt_names: [{exact: x.a.com}]}}";
+    let yaml =
+        "{name: v, validation_context: {trusted_ca: {inline_string: x}, match_subject_alt_names: [{exact: x.a.com}]}}";
     let SecretKind::Validation(context) = secret(yaml).unwrap().kind else { panic!() };
     assert!(context.accepts_names(&certificate) && !context.accepts_names(&addressed));
 }

@@ -56,7 +56,7 @@ fn sections(records: &Records, names: Option<&Regex>, include_eds: bool) -> Vec<
     all.push(listeners(records, &wanted));
     all.push(section("ScopedRoutesConfigDump", Vec::new()));
     all.push(routes(records, &wanted));
-    all.push(section("SecretsConfigDump", Vec::new()));
+    all.push(secrets(records, &wanted));
     all
 }
 
@@ -180,6 +180,54 @@ fn routes(records: &Records, wanted: &dyn Fn(&str) -> bool) -> Value {
         "RoutesConfigDump",
         vec![("static_route_configs", Value::from(inline)), ("dynamic_route_configs", Value::from(dynamic))],
     )
+}
+
+/// Keys are never shown, nor anything else that is not known to be public.
+fn secrets(records: &Records, wanted: &dyn Fn(&str) -> bool) -> Value {
+    let active = records.secrets.iter().filter(|(n, e)| wanted(n) && e.active.is_some()).map(|(name, entry)| {
+        let mut out = Map::new();
+        out.insert("name".to_owned(), Value::from(name.clone()));
+        if let (Some(version), Value::Object(state)) =
+            (&entry.active, entry.active.as_ref().map_or(Value::Null, |v| state("secret", v)))
+        {
+            out.extend(state);
+            out.insert("secret".to_owned(), redacted(&version.resource));
+        }
+        if let Some(refused) = &entry.refused {
+            let refused = Refused { resource: Default::default(), ..refused.clone() };
+            out.insert("error_state".to_owned(), error_state(&refused));
+        }
+        Value::Object(out)
+    });
+    section("SecretsConfigDump", vec![("dynamic_active_secrets", Value::from(active.collect::<Vec<_>>()))])
+}
+
+/// A secret without what is secret in it.
+fn redacted(any: &mesh_proto::google::protobuf::Any) -> Value {
+    use mesh_proto::envoy::config::core::v3::{DataSource, data_source::Specifier};
+    use mesh_proto::envoy::extensions::transport_sockets::tls::v3 as tls;
+    let hide = |source: &mut DataSource| {
+        if !matches!(source.specifier, Some(Specifier::Filename(_))) {
+            source.specifier = Some(Specifier::InlineString("[redacted]".to_owned()));
+        }
+    };
+    let Ok(mut secret) = mesh_proto::any::unpack::<tls::Secret>(any) else { return Value::Null };
+    match &mut secret.r#type {
+        Some(tls::secret::Type::TlsCertificate(certificate)) => {
+            [&mut certificate.private_key, &mut certificate.password].into_iter().flatten().for_each(hide);
+        }
+        Some(tls::secret::Type::GenericSecret(generic)) => {
+            generic.secret.iter_mut().for_each(hide);
+            generic.secrets.values_mut().for_each(hide);
+        }
+        Some(tls::secret::Type::SessionTicketKeys(keys)) => keys.keys.iter_mut().for_each(hide),
+        Some(tls::secret::Type::ValidationContext(_)) | None => {}
+    }
+    let mut out = json::to_json(&secret);
+    if let Some(fields) = out.as_object_mut() {
+        fields.insert("@type".to_owned(), Value::from(mesh_proto::types::SECRET));
+    }
+    out
 }
 
 fn endpoints(records: &Records, wanted: &dyn Fn(&str) -> bool) -> Value {

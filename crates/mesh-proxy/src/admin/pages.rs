@@ -6,14 +6,14 @@ use http::StatusCode;
 use regex::RegexBuilder;
 
 use super::query::Query;
-use super::{Admin, Answer, Page, clusters, config_dump, server};
+use super::{Admin, Answer, Page, certs, clusters, config_dump, server};
 use crate::stats::render::{self, Kind};
 use crate::xds::store::Store;
 
 /// In the order of `/help`.
 pub(super) const PAGES: &[Page] = &[
     page("/", "Admin home page", |_, _, _| home()),
-    page("/certs", "print certs on machine", |_, _, _| Answer::json(&serde_json::json!({"certificates": []}))),
+    page("/certs", "print certs on machine", |a, _, _| certs::answer(a)),
     Page {
         parameters: &[
             ("filter", "Regular expression (Google re2) for filtering clusters by name"),

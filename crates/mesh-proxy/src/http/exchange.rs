@@ -11,6 +11,7 @@ use http::HeaderMap;
 use http::request::Parts;
 use mesh_engine::balance::{InFlight, Permit};
 use mesh_engine::listener::FilterChain;
+use mesh_engine::tls::TlsFacts;
 use mesh_engine::{Facts, HttpConnectionManager, Matched, Outcome, RequestView, ResponseFlags, grpc};
 use tokio::time::Instant;
 
@@ -31,7 +32,16 @@ pub(crate) struct Downstream {
     pub(crate) local: SocketAddr,
     pub(crate) original_dst: Option<SocketAddr>,
     pub(crate) server_name: Option<Box<str>>,
+    pub(crate) tls: Option<Arc<TlsFacts>>,
     pub(crate) id: u64,
+}
+
+impl Downstream {
+    /// What the client's handshake named, whoever looked at it.
+    pub(crate) fn requested_server_name(&self) -> Option<&str> {
+        let handshake = self.tls.as_ref().and_then(|t| t.server_name.as_deref());
+        self.server_name.as_deref().or(handshake)
+    }
 }
 
 /// See the module.
@@ -76,6 +86,8 @@ pub(crate) struct Attempt {
     pub(crate) flight: InFlight,
     pub(crate) began: Instant,
     pub(crate) version: http::Version,
+    /// TLS of its connection, once that is known.
+    pub(crate) tls: Option<Arc<TlsFacts>>,
     /// Outlier detection was told how it ended.
     pub(crate) observed: bool,
     pub(crate) _permit: Option<Permit>,
@@ -181,7 +193,9 @@ impl Exchange {
             route_name: self.matched.as_ref().map(|m| &*m.route().name),
             virtual_host: self.matched.as_ref().map(|m| &*m.virtual_host().name),
             filter_chain: Some(&down.chain.name),
-            server_name: down.server_name.as_deref(),
+            server_name: down.requested_server_name(),
+            downstream_tls: down.tls.as_deref(),
+            upstream_tls: attempt.and_then(|a| a.tls.as_deref()),
             connection_id: Some(down.id),
             hostname: Some(&down.worker.shared.hostname),
             access_log_type: Some("DownstreamEnd"),

@@ -18,6 +18,7 @@ use mesh_engine::cluster::{ClusterConfig, UpstreamVersion};
 use mesh_engine::hcm::LocalReply;
 use mesh_engine::retry::{Retry, TryResult};
 use mesh_engine::route::{Priority, Timeouts};
+use mesh_engine::tls::TlsFacts;
 use mesh_engine::{Host, Outcome, PickContext, RequestView, ResponseFlags, RetryState, grpc};
 use tokio::time::Instant;
 
@@ -28,7 +29,7 @@ use super::response::{ResponseBody, Source};
 use super::{head, upgrade};
 use crate::upstream::body::{Progress, Replay, ReqBody};
 use crate::upstream::h1::H1Body;
-use crate::upstream::pool::{Pool, millis};
+use crate::upstream::pool::{Apart, Pool, millis};
 use crate::upstream::{Failure, Upstream};
 
 /// One request on its way to a cluster.
@@ -259,7 +260,7 @@ impl Forwarding {
             Tried::Answered(response) => {
                 Some(TryResult::Response { status: response.status(), headers: response.headers() })
             }
-            Tried::Failed(Failure::Connect(_) | Failure::ConnectTimeout) => Some(TryResult::ConnectFailure),
+            Tried::Failed(failure) if failure.is_connect() => Some(TryResult::ConnectFailure),
             Tried::Failed(Failure::Overflow) => Some(TryResult::Overflow),
             Tried::Failed(Failure::Reset { refused: true }) => Some(TryResult::Refused),
             Tried::Failed(Failure::Downstream) => None,
@@ -293,8 +294,10 @@ impl Forwarding {
         Err(match tried {
             Tried::Answered(response) => Ok(response),
             Tried::Failed(failure) => {
-                if let Failure::Connect(e) = &failure {
-                    self.exchange.failure = Some(format!("delayed connect error: {e}"));
+                match &failure {
+                    Failure::Connect(e) => self.exchange.failure = Some(format!("delayed connect error: {e}")),
+                    Failure::Tls(reason) => self.exchange.failure = Some(reason.to_string()),
+                    _ => {}
                 }
                 Err(reply_to(&failure, retried))
             }
@@ -346,12 +349,14 @@ impl Forwarding {
             flight: host.begin_request(),
             began: Instant::now(),
             version,
+            tls: None,
             observed: false,
             _permit: permit,
             _retry_permit: retry_permit,
         });
         self.dress(&mut parts, &host);
-        let pool = down.worker.pools.of(&self.upstream, &host);
+        let apart = self.apart(&parts);
+        let pool = down.worker.pools.of(&self.upstream, &host, apart.as_ref());
         let body = self.body_for_try();
         let progress = self.exchange.progress.clone();
         let sending = Sending { pool, config: &self.config, priority: self.priority, progress };
@@ -373,6 +378,26 @@ impl Forwarding {
             }
         };
         self.conclude(result)
+    }
+
+    /// What sets the request's connection apart from others to the same host;
+    /// `None` for nearly all clusters.
+    fn apart(&self, parts: &Parts) -> Option<Apart> {
+        let transports = &self.config.transports;
+        let by_name = self.config.http.auto_sni.as_ref().filter(|a| a.ask);
+        let by_client = transports.all().any(|s| s.proxy_protocol.is_some());
+        if by_name.is_none() && !by_client {
+            return None;
+        }
+        let down = &self.exchange.down;
+        let name = by_name.and_then(|auto| {
+            let header = auto.header.as_ref().and_then(|h| parts.headers.get(h)?.to_str().ok());
+            let host = header.unwrap_or(RequestView::of(parts).authority);
+            let host = mesh_engine::route::host_without_port(host);
+            // An address is never a server name (RFC 6066, 3).
+            (!host.is_empty() && host.parse::<std::net::IpAddr>().is_err()).then(|| Arc::from(host))
+        });
+        Some(Apart { server_name: name, client: by_client.then_some((down.remote, down.local)) })
     }
 
     fn pick(&mut self, parts: &Parts) -> Result<Arc<Host>, PickError> {
@@ -420,7 +445,10 @@ impl Forwarding {
     /// Counts how the try ended.
     fn conclude(&mut self, result: Result<Option<Result<Response<Source>, Failure>>, TimedOut>) -> Tried {
         match result {
-            Ok(Some(Ok(response))) => {
+            Ok(Some(Ok(mut response))) => {
+                if let Some(attempt) = &mut self.exchange.attempt {
+                    attempt.tls = response.extensions_mut().remove::<Arc<TlsFacts>>();
+                }
                 let status = response.status().as_u16();
                 self.upstream.stats.count_status(status);
                 if self.exchange.attempts > 1 && status < 500 {
@@ -438,11 +466,11 @@ impl Forwarding {
             }
             Ok(Some(Err(failure))) => {
                 self.exchange.observe(match &failure {
-                    Failure::Connect(_) | Failure::ConnectTimeout => Outcome::ConnectFailure,
+                    failure if failure.is_connect() => Outcome::ConnectFailure,
                     _ => Outcome::Reset,
                 });
                 match &failure {
-                    Failure::Connect(_) | Failure::ConnectTimeout => {
+                    failure if failure.is_connect() => {
                         self.upstream.stats.upstream_rq_pending_failure_eject.inc();
                     }
                     Failure::Downstream | Failure::Overflow => {}
@@ -521,7 +549,8 @@ impl Sending<'_> {
             match h1.exchange(request).await {
                 Ok((response, h1)) => {
                     let request_ended = self.progress.as_ref().is_none_or(|p| p.ended.get());
-                    let (parts, incoming) = response.into_parts();
+                    let (mut parts, incoming) = response.into_parts();
+                    parts.extensions.extend(tls_of(h1.tls.as_ref()));
                     let body = H1Body::new(incoming, h1, self.pool.clone(), request_ended, false);
                     return Ok(Response::from_parts(parts, Source::Http1(body)));
                 }
@@ -540,13 +569,27 @@ impl Sending<'_> {
         loop {
             let h2 = self.pool.h2(self.config, self.priority).await?;
             let fresh = h2.requests.get() == 0;
+            let tls = h2.tls.clone();
             match h2.lease().exchange(head, &mut body).await {
-                Ok(response) => return Ok(response.map(Source::Http2)),
+                Ok(mut response) => {
+                    response.extensions_mut().extend(tls_of(tls.as_ref()));
+                    return Ok(response.map(Source::Http2));
+                }
                 Err((_, Some(unsent))) if !fresh => head = unsent,
                 Err((failure, _)) => return Err(failure),
             }
         }
     }
+}
+
+/// What a response carries back to its exchange; nothing, and nothing is
+/// allocated, for plaintext.
+fn tls_of(tls: Option<&Arc<TlsFacts>>) -> http::Extensions {
+    let mut extensions = http::Extensions::new();
+    if let Some(tls) = tls {
+        extensions.insert(tls.clone());
+    }
+    extensions
 }
 
 /// Runs `future` under the request's timeouts.

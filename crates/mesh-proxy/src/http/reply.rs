@@ -21,6 +21,11 @@ pub(crate) fn reply_to(failure: &Failure, retried: bool) -> LocalReply {
             },
             "remote connection failure",
         ),
+        Failure::Tls(_) => (
+            ResponseFlags::UPSTREAM_CONNECTION_FAILURE,
+            "upstream_reset_before_response_started{remote_connection_failure|TLS_error}",
+            "remote connection failure",
+        ),
         Failure::ConnectTimeout => (
             ResponseFlags::UPSTREAM_CONNECTION_FAILURE,
             "upstream_reset_before_response_started{connection_timeout}",
@@ -55,7 +60,11 @@ pub(crate) fn reply_to(failure: &Failure, retried: bool) -> LocalReply {
         }
     };
     let again = if retried { "retried and the latest reset reason" } else { "reset reason" };
-    let text = format!("upstream connect error or disconnect/reset before headers. {again}: {reason}");
+    let mut text = format!("upstream connect error or disconnect/reset before headers. {again}: {reason}");
+    if let Failure::Tls(why) = failure {
+        text.push_str(", transport failure reason: ");
+        text.push_str(why);
+    }
     let status = match failure {
         Failure::Protocol => StatusCode::BAD_GATEWAY,
         _ => StatusCode::SERVICE_UNAVAILABLE,

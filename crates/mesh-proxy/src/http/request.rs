@@ -65,7 +65,7 @@ pub(crate) fn keep_head(exchange: &mut Exchange, parts: Parts) {
 async fn route(exchange: &mut Exchange, parts: &mut Parts) -> Result<hcm::Prepared, Box<LocalReply>> {
     let down = exchange.down.clone();
     check_limits(&down, parts)?;
-    let connection = hcm::Downstream { direct_remote: down.remote, local: down.local, tls: false };
+    let connection = hcm::Downstream { direct_remote: down.remote, local: down.local, tls: down.tls.as_deref() };
     let prepared = {
         let rng = &mut *down.worker.rng.borrow_mut();
         down.hcm.prepare(parts, &connection, rng).map_err(Box::new)?

@@ -13,11 +13,11 @@ use hyper_util::rt::TokioTimer;
 use mesh_engine::HttpConnectionManager;
 use mesh_engine::hcm::Codec;
 use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
 
 use super::exchange::Downstream;
 use super::request;
 use crate::io::{Io, Tally};
+use crate::tls::stream::Stream;
 use crate::upstream::pool::millis;
 use crate::worker::{ConnectionState, Entered, Limits};
 
@@ -31,7 +31,7 @@ pub(crate) fn limits(hcm: &HttpConnectionManager) -> Limits {
 }
 
 /// Serves a connection to its end. `first` was read from it before.
-pub(crate) async fn serve(down: Rc<Downstream>, entered: Entered, mut stream: TcpStream, first: Bytes) {
+pub(crate) async fn serve(down: Rc<Downstream>, entered: Entered, mut stream: Stream, first: Bytes) {
     let stats = down.stats.clone();
     stats.downstream_cx_total.inc();
     stats.downstream_cx_active.inc();
@@ -39,7 +39,10 @@ pub(crate) async fn serve(down: Rc<Downstream>, entered: Entered, mut stream: Tc
     let is_http2 = match down.hcm.codec {
         Codec::Http1 => Some(false),
         Codec::Http2 => Some(true),
-        Codec::Auto => detect(&mut stream, &mut first, &entered.state).await,
+        Codec::Auto => match down.tls.as_ref().and_then(|t| t.alpn.as_deref()) {
+            Some(agreed) => Some(agreed == "h2"),
+            None => detect(&mut stream, &mut first, &entered.state).await,
+        },
     };
     if let Some(is_http2) = is_http2 {
         let io = Io::new(stream, first.freeze(), Tally::Downstream(stats.clone()));
@@ -65,7 +68,7 @@ pub(crate) async fn serve(down: Rc<Downstream>, entered: Entered, mut stream: Tc
 
 /// Whether the first bytes are an HTTP/2 preface. `None` if the connection
 /// ended before that was clear.
-async fn detect(stream: &mut TcpStream, first: &mut BytesMut, state: &Rc<ConnectionState>) -> Option<bool> {
+async fn detect(stream: &mut Stream, first: &mut BytesMut, state: &Rc<ConnectionState>) -> Option<bool> {
     loop {
         let seen = first.len().min(PREFACE.len());
         if first[..seen] != PREFACE[..seen] {

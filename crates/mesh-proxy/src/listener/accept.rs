@@ -1,5 +1,6 @@
 //! Accepts connections and takes each to its filter chain.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -7,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use mesh_engine::listener::{FilterChain, ListenerFilterKind, NetworkFilter};
+use mesh_engine::tls::{ServerTls, TlsFacts};
 use mesh_engine::{Connection, Facts, Listener, ResponseFlags};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
@@ -18,6 +20,7 @@ use crate::http::serve;
 use crate::stats::ScopeName;
 use crate::stats::sets::ListenerStats;
 use crate::tcp::Session;
+use crate::tls::stream::{Rewound, Stream};
 use crate::upstream::pool::millis;
 use crate::worker::{Connections, Limits, Worker};
 
@@ -95,17 +98,66 @@ impl Arrival {
         let first = std::mem::take(&mut arrived.findings.first).freeze();
         let Some(chain) = self.chain(&arrived) else {
             self.stats.no_filter_chain_match.inc();
-            self.log_unmatched(&arrived);
+            self.log_refused(&arrived, None, "filter_chain_not_found");
             return;
         };
-        self.hand_over(stream, first, arrived, chain).await;
+        let (stream, first, tls) = match &chain.tls {
+            None => (Stream::Plain(stream), first, None),
+            // Apart, so that a plaintext connection's task stays small.
+            Some(context) => match Box::pin(self.handshake(context, Rewound { first, stream }, &chain)).await {
+                Ok((stream, facts)) => (stream, Bytes::new(), Some(Arc::new(facts))),
+                Err(reason) => {
+                    tracing::debug!(listener = %self.name, remote = %self.remote, %reason, "A TLS handshake failed.");
+                    self.log_refused(&arrived, Some(&chain), &reason);
+                    return;
+                }
+            },
+        };
+        self.hand_over(stream, first, arrived, chain, tls).await;
     }
 
-    fn log_unmatched(&self, arrived: &Arrived) {
+    /// The TLS handshake of a connection, bounded in time and number. An error is its reason.
+    async fn handshake(
+        &self,
+        context: &ServerTls,
+        io: Rewound,
+        chain: &FilterChain,
+    ) -> Result<(Stream, TlsFacts), String> {
+        let stats = &self.stats.ssl;
+        let Some(server) = self.worker.shared.tls.load().servers.get(&context.common.hash).cloned() else {
+            stats.secrets_not_ready.inc();
+            stats.connection_error.inc();
+            return Err("TLS_error: the secrets of its filter chain have not arrived".to_owned());
+        };
+        let Some(_turn) = Turn::take(&self.worker.handshakes) else {
+            self.stats.downstream_cx_overflow.inc();
+            return Err("too many handshakes at once".to_owned());
+        };
+        let longest = chain.transport_socket_connect_timeout.unwrap_or(HANDSHAKE_MAX);
+        match tokio::time::timeout(longest, server.accept(io)).await {
+            Ok(Ok((stream, facts))) => {
+                stats.count(&facts);
+                Ok((stream, facts))
+            }
+            Ok(Err(error)) => {
+                crate::tls::server::count_failure(stats, &error);
+                Err(crate::tls::failure_text(&error))
+            }
+            Err(_) => {
+                stats.connection_error.inc();
+                Err(format!("TLS_error: no handshake within {} ms", longest.as_millis()))
+            }
+        }
+    }
+
+    /// Logs a connection that no filter sees: no chain takes it, or its TLS failed.
+    fn log_refused(&self, arrived: &Arrived, chain: Option<&FilterChain>, reason: &str) {
         let shared = &self.worker.shared;
         let facts = Facts {
-            flags: ResponseFlags::NO_ROUTE_FOUND,
-            connection_termination_details: Some("filter_chain_not_found"),
+            flags: if chain.is_none() { ResponseFlags::NO_ROUTE_FOUND } else { ResponseFlags::NONE },
+            connection_termination_details: chain.is_none().then_some(reason),
+            downstream_failure: chain.is_some().then_some(reason),
+            filter_chain: chain.map(|c| &*c.name),
             start_time: Some(std::time::SystemTime::now()),
             duration: Some(self.opened.elapsed()),
             downstream_remote: Some(self.remote),
@@ -174,7 +226,14 @@ impl Arrival {
         arrived.listener.select_chain(&connection).cloned()
     }
 
-    async fn hand_over(&self, stream: TcpStream, first: Bytes, arrived: Arrived, chain: Arc<FilterChain>) {
+    async fn hand_over(
+        &self,
+        stream: Stream,
+        first: Bytes,
+        arrived: Arrived,
+        chain: Arc<FilterChain>,
+        tls: Option<Arc<TlsFacts>>,
+    ) {
         let worker = &self.worker;
         let id = worker.shared.connection_id();
         let limits = match &chain.filter {
@@ -195,6 +254,7 @@ impl Arrival {
                     local: arrived.local,
                     original_dst: arrived.restored,
                     server_name: arrived.findings.server_name,
+                    tls,
                     id,
                     chain,
                 };
@@ -208,6 +268,7 @@ impl Arrival {
                     local: arrived.local,
                     original_dst: arrived.restored,
                     server_name: arrived.findings.server_name,
+                    tls,
                     id,
                     chain,
                 };
@@ -217,5 +278,29 @@ impl Arrival {
     }
 }
 
+/// One of the handshakes that a worker does at once.
+struct Turn<'a>(&'a Cell<usize>);
+
+impl<'a> Turn<'a> {
+    fn take(under_way: &'a Cell<usize>) -> Option<Self> {
+        (under_way.get() < HANDSHAKES_MAX).then(|| {
+            under_way.set(under_way.get() + 1);
+            Self(under_way)
+        })
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
+/// Handshakes of a worker at once: each holds some 20 KiB, and a client may
+/// take its time over it.
+const HANDSHAKES_MAX: usize = 4096;
+/// A handshake takes no longer, unless the chain says so. Envoy has no limit of
+/// its own; a client that says nothing must not hold a connection for ever.
+const HANDSHAKE_MAX: Duration = Duration::from_secs(15);
 /// After a failed accept.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);

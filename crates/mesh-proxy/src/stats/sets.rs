@@ -34,7 +34,7 @@ stat_set! {
             upstream_cx_active, upstream_rq_active, upstream_rq_pending_active, warming_state,
         ],
         histograms: [upstream_cx_connect_ms, upstream_cx_length_ms, upstream_rq_time],
-        more: [codes: StatusCodes, outlier: OutlierStats, grpc: GrpcStats],
+        more: [codes: StatusCodes, outlier: OutlierStats, grpc: GrpcStats, ssl: Ssl<true>],
     }
 }
 
@@ -85,6 +85,7 @@ stat_set! {
         ],
         gauges: [downstream_cx_active, downstream_pre_cx_active],
         histograms: [downstream_cx_length_ms],
+        more: [ssl: Ssl<false>],
     }
 }
 
@@ -257,6 +258,77 @@ impl StatSet for GrpcStats {
 
 /// gRPC statuses are 0 to 16.
 const GRPC_CODES: usize = 17;
+
+/// `ssl.` within a listener, or within a cluster (`UPSTREAM`). Allocated on the
+/// first handshake: most have none.
+#[derive(Default)]
+pub(crate) struct Ssl<const UPSTREAM: bool>(OnceLock<Box<SslStats>>);
+
+/// See [`Ssl`].
+#[derive(Default)]
+pub(crate) struct SslStats {
+    pub(crate) handshake: Counter,
+    pub(crate) connection_error: Counter,
+    pub(crate) fail_verify_no_cert: Counter,
+    pub(crate) fail_verify_error: Counter,
+    pub(crate) fail_verify_san: Counter,
+    pub(crate) fail_verify_cert_hash: Counter,
+    pub(crate) no_certificate: Counter,
+    pub(crate) session_reused: Counter,
+    pub(crate) secrets_not_ready: Counter,
+    tls12: Counter,
+    tls13: Counter,
+}
+
+impl<const UPSTREAM: bool> std::ops::Deref for Ssl<UPSTREAM> {
+    type Target = SslStats;
+
+    fn deref(&self) -> &SslStats {
+        self.0.get_or_init(Box::default)
+    }
+}
+
+impl SslStats {
+    /// Counts a finished handshake.
+    pub(crate) fn count(&self, facts: &mesh_engine::tls::TlsFacts) {
+        self.handshake.inc();
+        if facts.peer.is_none() {
+            self.no_certificate.inc();
+        }
+        if facts.resumed {
+            self.session_reused.inc();
+        }
+        match facts.version {
+            mesh_engine::tls::Version::V12 => self.tls12.inc(),
+            mesh_engine::tls::Version::V13 => self.tls13.inc(),
+        }
+    }
+}
+
+impl<const UPSTREAM: bool> StatSet for Ssl<UPSTREAM> {
+    fn visit(&self, see: &mut dyn FnMut(&str, Value<'_>)) {
+        let Some(s) = self.0.get() else { return };
+        for (name, counter) in [
+            ("ssl.handshake", &s.handshake),
+            ("ssl.connection_error", &s.connection_error),
+            ("ssl.fail_verify_no_cert", &s.fail_verify_no_cert),
+            ("ssl.fail_verify_error", &s.fail_verify_error),
+            ("ssl.fail_verify_san", &s.fail_verify_san),
+            ("ssl.fail_verify_cert_hash", &s.fail_verify_cert_hash),
+            ("ssl.no_certificate", &s.no_certificate),
+            ("ssl.session_reused", &s.session_reused),
+            ("ssl.versions.TLSv1.2", &s.tls12),
+            ("ssl.versions.TLSv1.3", &s.tls13),
+        ] {
+            see(name, Value::Counter(counter));
+        }
+        let not_ready = match UPSTREAM {
+            true => "client_ssl_socket_factory.upstream_context_secrets_not_ready",
+            false => "server_ssl_socket_factory.downstream_context_secrets_not_ready",
+        };
+        see(not_ready, Value::Counter(&s.secrets_not_ready));
+    }
+}
 
 /// `version_text`
 #[derive(Default)]

@@ -92,6 +92,8 @@ struct Way {
     kept: Bytes,
     chunk: usize,
     moved: u64,
+    /// Written, but perhaps still held by a layer below (TLS).
+    unflushed: bool,
     state: State,
 }
 
@@ -105,7 +107,7 @@ enum State {
 
 impl Way {
     fn new(first: Bytes) -> Self {
-        Self { kept: first, chunk: CHUNK_MIN, moved: 0, state: State::Open }
+        Self { kept: first, chunk: CHUNK_MIN, moved: 0, unflushed: false, state: State::Open }
     }
 
     fn poll<R, W>(&mut self, cx: &mut Context<'_>, from: &mut R, to: &mut W) -> Poll<io::Result<()>>
@@ -120,6 +122,7 @@ impl Way {
                     return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
                 }
                 self.moved += n as u64;
+                self.unflushed = true;
                 self.kept.advance(n);
             }
             match self.state {
@@ -130,7 +133,16 @@ impl Way {
                     self.state = State::Done;
                     return Poll::Ready(Ok(()));
                 }
-                State::Open => std::task::ready!(SCRATCH.with_borrow_mut(|s| self.turn(cx, from, to, s)))?,
+                State::Open => match SCRATCH.with_borrow_mut(|s| self.turn(cx, from, to, s)) {
+                    Poll::Ready(result) => result?,
+                    // Nothing more comes for now: what was written must not wait for it.
+                    Poll::Pending => {
+                        if self.unflushed && Pin::new(&mut *to).poll_flush(cx)?.is_ready() {
+                            self.unflushed = false;
+                        }
+                        return Poll::Pending;
+                    }
+                },
             }
         }
         // Other connections get their turn; this one goes on right after.
@@ -166,6 +178,7 @@ impl Way {
             Poll::Pending => 0,
         };
         self.moved += written as u64;
+        self.unflushed |= written > 0;
         if written < read.len() {
             self.kept = Bytes::copy_from_slice(&read[written..]);
             self.chunk = (self.chunk / 2).max(CHUNK_MIN);

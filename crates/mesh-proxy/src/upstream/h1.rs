@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
@@ -10,6 +11,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{Builder, Connection, SendRequest};
 use mesh_engine::ClusterConfig;
+use mesh_engine::tls::TlsFacts;
 use tokio::time::Instant;
 
 use super::Failure;
@@ -26,6 +28,7 @@ pub(crate) struct H1 {
     pub(crate) requests: u32,
     pub(crate) opened: Instant,
     pub(crate) idle_since: Instant,
+    pub(crate) tls: Option<Arc<TlsFacts>>,
     _counted: Counted,
 }
 
@@ -33,7 +36,12 @@ pub(crate) struct H1 {
 pub(crate) type Unsent = (Failure, Option<Request<ReqBody>>);
 
 impl H1 {
-    pub(crate) async fn handshake(io: Io, counted: Counted, config: &ClusterConfig) -> Result<Box<Self>, Failure> {
+    pub(crate) async fn handshake(
+        io: Io,
+        counted: Counted,
+        config: &ClusterConfig,
+        tls: Option<Arc<TlsFacts>>,
+    ) -> Result<Box<Self>, Failure> {
         let mut builder = Builder::new();
         if config.max_response_headers_count != HEADERS_DEFAULT {
             builder.max_headers(config.max_response_headers_count as usize);
@@ -48,6 +56,7 @@ impl H1 {
             requests: 0,
             opened,
             idle_since: opened,
+            tls,
             _counted: counted,
         }))
     }

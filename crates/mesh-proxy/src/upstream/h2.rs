@@ -6,6 +6,7 @@
 use std::cell::Cell;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -14,6 +15,7 @@ use h2::{Reason, RecvStream, SendStream};
 use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use mesh_engine::cluster::Http2Options;
+use mesh_engine::tls::TlsFacts;
 use tokio::time::Instant;
 
 use super::Failure;
@@ -31,6 +33,7 @@ pub(crate) struct H2 {
     pub(crate) idle_since: Cell<Instant>,
     /// Takes no new requests: it has ended, or is told to go away.
     pub(crate) closing: Rc<Cell<bool>>,
+    pub(crate) tls: Option<Arc<TlsFacts>>,
 }
 
 /// One stream of a connection.
@@ -46,7 +49,12 @@ impl Drop for Lease {
 }
 
 impl H2 {
-    pub(crate) async fn handshake(io: Io, counted: Counted, options: &Http2Options) -> Result<Rc<Self>, Failure> {
+    pub(crate) async fn handshake(
+        io: Io,
+        counted: Counted,
+        options: &Http2Options,
+        tls: Option<Arc<TlsFacts>>,
+    ) -> Result<Rc<Self>, Failure> {
         let (send, mut connection) = Builder::new()
             .enable_push(false)
             .initial_window_size(options.initial_stream_window)
@@ -77,6 +85,7 @@ impl H2 {
             opened: Instant::now(),
             idle_since: Cell::new(Instant::now()),
             closing,
+            tls,
         }))
     }
 

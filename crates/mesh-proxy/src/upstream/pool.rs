@@ -1,7 +1,7 @@
 //! The connections of one worker to one endpoint.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -12,31 +12,65 @@ use bytes::Bytes;
 use mesh_engine::balance::{Host, Permit, Resource};
 use mesh_engine::cluster::ClusterConfig;
 use mesh_engine::route::Priority;
+use mesh_engine::tls::TlsFacts;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::connect::{self, Dial};
+use super::connect::{self, Opened, Purpose};
 use super::h1::H1;
 use super::h2::H2;
 use super::{Failure, Upstream};
 use crate::io::{Io, Tally};
 use crate::stats::sets::ClusterStats;
+use crate::tls::client::Inside;
+use crate::tls::proxy_protocol::Client;
+use crate::worker::Shared;
 
 /// All pools of a worker.
-#[derive(Default)]
 pub(crate) struct Pools {
+    shared: Arc<Shared>,
     /// By the host's address in memory, which the pool keeps from being reused.
     by_host: RefCell<HashMap<usize, Rc<Pool>, BuildHasherDefault<PointerHasher>>>,
+    /// Those whose connections do not suit every request.
+    apart: RefCell<HashMap<(usize, Apart), Rc<Pool>>>,
+}
+
+/// What sets the connections for one request apart from those for others to
+/// the same host.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub(crate) struct Apart {
+    /// TLS asks for this name.
+    pub(crate) server_name: Option<Arc<str>>,
+    /// A PROXY header names this client.
+    pub(crate) client: Option<Client>,
 }
 
 impl Pools {
-    /// The pool of `host`, made if there is none.
-    pub(crate) fn of(&self, upstream: &Arc<Upstream>, host: &Arc<Host>) -> Rc<Pool> {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, by_host: RefCell::default(), apart: RefCell::default() }
+    }
+
+    /// The pool of `host`, made if there is none. `apart`: the one for such
+    /// requests only.
+    pub(crate) fn of(&self, upstream: &Arc<Upstream>, host: &Arc<Host>, apart: Option<&Apart>) -> Rc<Pool> {
         let key = Arc::as_ptr(host) as usize;
+        if let Some(apart) = apart {
+            let mut pools = self.apart.borrow_mut();
+            let pool = pools.entry((key, apart.clone()));
+            return pool.or_insert_with(|| self.pool(upstream, host, apart.clone())).clone();
+        }
         if let Some(pool) = self.by_host.borrow().get(&key) {
             return pool.clone();
         }
-        let pool = Rc::new(Pool {
+        let pool = self.pool(upstream, host, Apart::default());
+        self.by_host.borrow_mut().insert(key, pool.clone());
+        pool
+    }
+
+    fn pool(&self, upstream: &Arc<Upstream>, host: &Arc<Host>, apart: Apart) -> Rc<Pool> {
+        Rc::new(Pool {
+            shared: self.shared.clone(),
+            apart,
             upstream: upstream.clone(),
             host: host.clone(),
             idle: RefCell::default(),
@@ -46,26 +80,38 @@ impl Pools {
             h2_waiting: RefCell::default(),
             h2_connecting: Cell::new(false),
             retired: Cell::new(false),
-        });
-        self.by_host.borrow_mut().insert(key, pool.clone());
-        pool
+        })
     }
 
     /// Closes what idled too long or was closed by the other end, and forgets
     /// the pools of hosts that are gone. To be called about once a second.
     pub(crate) fn sweep(&self) {
         let now = Instant::now();
-        self.by_host.borrow_mut().retain(|_, pool| {
-            // Nobody but this pool knows the host: it left the cluster.
-            let gone = Arc::strong_count(&pool.host) == 1;
-            pool.sweep(now, gone);
-            !gone
+        let mut holders: HashMap<usize, usize> = self.by_host.borrow().keys().map(|key| (*key, 1)).collect();
+        self.apart.borrow().keys().for_each(|(key, _)| *holders.entry(*key).or_default() += 1);
+        // Nobody but its pools knows a host: it left the cluster.
+        let left = |key: usize, pool: &Pool| holders.get(&key) == Some(&Arc::strong_count(&pool.host));
+        let gone: HashSet<usize> = {
+            let by_host = self.by_host.borrow();
+            let apart = self.apart.borrow();
+            let all = by_host.iter().map(|(k, p)| (*k, p)).chain(apart.iter().map(|((k, _), p)| (*k, p)));
+            all.filter(|(key, pool)| left(*key, pool)).map(|(key, _)| key).collect()
+        };
+        self.by_host.borrow_mut().retain(|key, pool| {
+            pool.sweep(now, gone.contains(key));
+            !gone.contains(key)
+        });
+        self.apart.borrow_mut().retain(|(key, _), pool| {
+            pool.sweep(now, gone.contains(key));
+            !gone.contains(key) && !pool.is_unused()
         });
     }
 }
 
 /// The connections to one host.
 pub(crate) struct Pool {
+    shared: Arc<Shared>,
+    apart: Apart,
     upstream: Arc<Upstream>,
     host: Arc<Host>,
     /// HTTP/1 connections without a request; the last used is taken first.
@@ -117,9 +163,9 @@ impl Pool {
     }
 
     async fn new_h1(self: &Rc<Self>, config: &ClusterConfig, permit: Option<Permit>) -> Result<Box<H1>, Failure> {
-        let (io, counted) = self.connect(config, permit, true).await?;
+        let (io, counted, tls) = self.connect(config, permit, Inside::Http1).await?;
         self.upstream.stats.upstream_cx_http1_total.inc();
-        H1::handshake(io, counted, config).await
+        H1::handshake(io, counted, config, tls).await
     }
 
     /// Takes back a connection whose response has ended.
@@ -187,9 +233,9 @@ impl Pool {
     /// In a task of its own: the request that asked for it may go away.
     async fn open_h2(self: Rc<Self>, config: Arc<ClusterConfig>, permit: Option<Permit>) {
         let opened = async {
-            let (io, counted) = self.connect(&config, permit, false).await?;
+            let (io, counted, tls) = self.connect(&config, permit, Inside::Http2).await?;
             self.upstream.stats.upstream_cx_http2_total.inc();
-            H2::handshake(io, counted, &config.http.http2).await
+            H2::handshake(io, counted, &config.http.http2, tls).await
         }
         .await;
         self.h2_connecting.set(false);
@@ -207,11 +253,18 @@ impl Pool {
         self: &Rc<Self>,
         config: &ClusterConfig,
         permit: Option<Permit>,
-        h1: bool,
-    ) -> Result<(Io, Counted), Failure> {
-        let counted = Counted::new(&self.upstream, &self.host, permit, h1.then(|| self.clone()));
-        let stream = counted.dial(config).await?;
-        Ok((Io::new(stream, Bytes::new(), Tally::Upstream(self.upstream.stats.clone())), counted))
+        inside: Inside,
+    ) -> Result<(Io, Counted, Option<Arc<TlsFacts>>), Failure> {
+        let pool = (inside == Inside::Http1).then(|| self.clone());
+        let counted = Counted::new(&self.upstream, &self.host, permit, pool);
+        let purpose = Purpose { inside, server_name: self.apart.server_name.clone(), client: self.apart.client };
+        let Opened { stream, tls, .. } = counted.open(&self.shared, config, &purpose).await?;
+        Ok((Io::new(stream, Bytes::new(), Tally::Upstream(self.upstream.stats.clone())), counted, tls))
+    }
+
+    /// Whether nobody has or wants a connection of it.
+    fn is_unused(self: &Rc<Self>) -> bool {
+        Rc::strong_count(self) == 1 && self.open.get() == 0 && self.h2.borrow().is_empty()
     }
 
     fn sweep(&self, now: Instant, gone: bool) {
@@ -277,13 +330,13 @@ impl Counted {
     }
 
     /// Connects to the host.
-    pub(crate) async fn dial(&self, config: &ClusterConfig) -> Result<tokio::net::TcpStream, Failure> {
-        let dial = Dial {
-            source: config.source_for(self.host.address),
-            timeout: config.connect_timeout,
-            keepalive: config.tcp_keepalive,
-        };
-        let result = connect::connect(self.host.address, &dial).await;
+    pub(crate) async fn open(
+        &self,
+        shared: &Shared,
+        config: &ClusterConfig,
+        purpose: &Purpose,
+    ) -> Result<Opened, Failure> {
+        let result = connect::open(shared, self.stats(), config, &self.host, purpose).await;
         match &result {
             Ok(_) => {
                 self.connected.set(true);

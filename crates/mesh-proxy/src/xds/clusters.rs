@@ -85,6 +85,7 @@ impl Store {
         }
         let deadline = wait.map(|d| Instant::now() + d);
         self.warming_clusters.insert(name.to_owned(), WarmingCluster { config, deadline });
+        self.tls.changed = true;
         Ok(())
     }
 
@@ -110,6 +111,9 @@ impl Store {
     }
 
     fn is_warm(&self, name: &str, config: &ClusterConfig) -> bool {
+        if !self.has_secrets(super::secrets::of_cluster(config)) {
+            return false;
+        }
         match &config.discovery {
             Discovery::Static | Discovery::OriginalDst(_) => true,
             Discovery::Eds { service_name } => self.endpoints.contains_key(&**service_name),

@@ -64,7 +64,14 @@ pub(super) fn cluster(config: &ClusterConfig) -> Result<(), String> {
         (config.close_connections_on_host_set_change, "close_connections_on_host_set_change"),
         (config.http.http1.preserve_case, "http_protocol_options.header_key_format (preserved case)"),
     ]);
-    found.map_or(Ok(()), |field| Err(refusal("cluster", &config.name, field)))
+    if let Some(field) = found {
+        return Err(refusal("cluster", &config.name, field));
+    }
+    let contexts = config.transports.all().filter_map(|s| s.tls.as_ref());
+    match contexts.map(|t| &t.sni).find(|sni| !sni.is_empty() && crate::tls::client::server_name(sni).is_none()) {
+        Some(sni) => Err(format!("cluster {}: sni: found {sni:?}, expected a DNS name", config.name)),
+        None => Ok(()),
+    }
 }
 
 fn first(fields: &[(bool, &'static str)]) -> Option<&'static str> {

@@ -31,7 +31,7 @@ pub(super) struct Active {
     chains: Vec<(u64, Arc<FilterChain>)>,
 }
 
-/// A listener that waits for route tables.
+/// A listener that waits for route tables and secrets.
 pub(super) struct Warming {
     pub(super) listener: Arc<Listener>,
     sockets: Vec<Bound>,
@@ -107,7 +107,9 @@ impl Store {
                 drop(records);
                 self.unbound.remove(name);
                 self.warming_listeners.insert(name.to_owned(), warming);
+                self.tls.changed = true;
                 if fixed {
+                    self.build_contexts();
                     self.warm_listeners();
                 }
                 Ok(())
@@ -181,15 +183,15 @@ impl Store {
         }
     }
 
-    /// Puts the listeners into use whose route tables are there.
+    /// Puts the listeners into use whose route tables and secrets are there.
     pub(super) fn warm_listeners(&mut self) {
         let now = Instant::now();
         let ready: Vec<String> = self
             .warming_listeners
             .iter()
             .filter(|(_, w)| {
-                w.deadline <= now
-                    || w.listener.route_names().iter().all(|n| self.runtime.routes.slot(n).load().is_some())
+                let routed = || w.listener.route_names().iter().all(|n| self.runtime.routes.slot(n).load().is_some());
+                w.deadline <= now || (self.has_secrets(super::secrets::of_listener(&w.listener)) && routed())
             })
             .map(|(name, _)| name.clone())
             .collect();
@@ -378,7 +380,7 @@ fn hash(bytes: &[u8]) -> u64 {
     hasher.finish()
 }
 
-/// A listener whose route tables do not come goes into use without them, as
+/// A listener whose route tables or secrets do not come goes into use without them, as
 /// with Envoy's default `initial_fetch_timeout`.
 const WARM_WAIT: Duration = Duration::from_secs(15);
 /// Between attempts at an address that is taken.

@@ -65,6 +65,8 @@ pub(crate) struct Records {
     pub(crate) endpoints: BTreeMap<String, Versioned>,
     pub(crate) listeners: BTreeMap<String, Entry>,
     pub(crate) routes: BTreeMap<String, Entry>,
+    /// Their keys are shown to nobody; see `/config_dump`.
+    pub(crate) secrets: BTreeMap<String, Entry>,
     /// Tables inside listeners, by listener.
     pub(crate) inline_routes: BTreeMap<String, Vec<Versioned>>,
     /// Addresses that are bound, by listener.

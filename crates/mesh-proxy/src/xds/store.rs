@@ -1,7 +1,8 @@
 //! The one writer of the proxy's configuration.
 //!
 //! Invariant: what is in force stays in force until what replaces it is ready.
-//! A cluster waits for its first endpoints, a listener for its route tables;
+//! A cluster waits for its first endpoints, a listener for its route tables, both
+//! for their secrets;
 //! a removed cluster stays as long as a route or listener names it. A resource
 //! that is refused changes nothing but its `refused` record.
 
@@ -42,6 +43,8 @@ pub(crate) struct Store {
     wanted: BTreeMap<&'static str, Wanted>,
     /// Changes of that, for the client.
     pub(super) wants: Vec<(&'static str, Wanted)>,
+    /// What is known of secrets beside their content.
+    pub(super) tls: super::secrets::TlsState,
     /// DNS clusters that began or changed, and that ended (`None`).
     pub(crate) dns: Vec<(String, Option<ClusterConfig>)>,
     init: Init,
@@ -82,6 +85,7 @@ impl Store {
             unbound: BTreeMap::new(),
             wanted: BTreeMap::new(),
             wants: Vec::new(),
+            tls: super::secrets::TlsState::default(),
             dns: Vec::new(),
             init: Init { cds: None, lds: None, wants_lds: false },
             next_key: 1,
@@ -135,6 +139,7 @@ impl Store {
             types::ENDPOINT => self.on_endpoints(update, &mut errors),
             types::LISTENER => self.on_listeners(update, &mut errors),
             types::ROUTE => self.on_routes(update, &mut errors),
+            types::SECRET => self.on_secrets(update, &mut errors),
             other => errors.push(format!("resources of type {other} are not supported")),
         }
         self.settle();
@@ -154,6 +159,8 @@ impl Store {
 
     /// Carries out what an update, an answer from DNS, or time has made possible.
     pub(crate) fn settle(&mut self) {
+        // First, so that what goes into use now finds its TLS.
+        self.build_contexts();
         self.warm_clusters();
         self.warm_listeners();
         self.remove_leaving_clusters();
@@ -169,6 +176,7 @@ impl Store {
     /// To be called about once a second.
     pub(crate) fn tick(&mut self) {
         self.retry_unbound();
+        self.look_at_files();
         self.settle();
         let now = Instant::now();
         let mut rng = rand::rng();
@@ -207,6 +215,11 @@ impl Store {
         if !tables.is_empty() || self.wanted.contains_key(types::ROUTE) {
             self.forget_routes(&tables);
             self.want(types::ROUTE, Wanted::Names(tables));
+        }
+        let secrets = self.secret_names();
+        if !secrets.is_empty() || self.wanted.contains_key(types::SECRET) {
+            self.forget_secrets(&secrets);
+            self.want(types::SECRET, Wanted::Names(secrets));
         }
     }
 

@@ -6,4 +6,5 @@ mod admin;
 mod http;
 mod support;
 mod tcp;
+mod tls;
 mod xds;

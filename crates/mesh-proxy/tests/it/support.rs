@@ -97,6 +97,11 @@ pub(crate) struct Seen {
 /// with 503 for the first N requests, `/slow` after two seconds, `/trailers`
 /// with trailers, anything else with `ok`.
 pub(crate) fn server() -> (SocketAddr, Seen) {
+    serve(None)
+}
+
+/// As [`server`], behind TLS if `tls`.
+pub(crate) fn serve(tls: Option<Arc<rustls::ServerConfig>>) -> (SocketAddr, Seen) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let address = listener.local_addr().unwrap();
@@ -108,11 +113,17 @@ pub(crate) fn server() -> (SocketAddr, Seen) {
             let listener = tokio::net::TcpListener::from_std(listener).unwrap();
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
-                let seen = own.clone();
+                let (seen, tls) = (own.clone(), tls.clone());
                 tokio::spawn(async move {
                     let service = service_fn(move |r| answer(r, seen.clone()));
                     let builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
-                    let _ = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).await;
+                    let Some(tls) = tls else {
+                        let _ = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).await;
+                        return;
+                    };
+                    if let Ok(stream) = tokio_rustls::TlsAcceptor::from(tls).accept(stream).await {
+                        let _ = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).await;
+                    }
                 });
             }
         });

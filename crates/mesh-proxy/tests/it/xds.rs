@@ -17,10 +17,10 @@ use tokio::sync::watch;
 use crate::support::{Proxy, eventually, http1, server};
 
 /// A control plane whose state the test sets.
-struct ControlPlane {
-    address: SocketAddr,
+pub(crate) struct ControlPlane {
+    pub(crate) address: SocketAddr,
     state: watch::Sender<Arc<Snapshot>>,
-    refusals: Arc<Mutex<Vec<String>>>,
+    pub(crate) refusals: Arc<Mutex<Vec<String>>>,
 }
 
 struct State(watch::Receiver<Arc<Snapshot>>);
@@ -42,7 +42,7 @@ impl Observer for Refusals {
 }
 
 impl ControlPlane {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
@@ -61,17 +61,17 @@ impl ControlPlane {
     }
 
     /// Replaces all resources of one type.
-    fn set<M: Message + Name + Default>(&self, type_url: &str, resources: &[(&str, String)]) {
+    pub(crate) fn set<M: Message + Name + Default>(&self, type_url: &str, resources: &[(&str, String)]) {
         let resources = resources.iter().map(|(name, yaml)| Resource::new(*name, &json::from_yaml::<M>(yaml).unwrap()));
         let set = Arc::new(ResourceSet::new(resources));
         self.state.send_modify(|s| *s = Arc::new(s.with(type_url, set.clone())));
     }
 
-    fn refused(&self, text: &str) -> bool {
+    pub(crate) fn refused(&self, text: &str) -> bool {
         self.refusals.lock().unwrap().iter().any(|r| r.contains(text))
     }
 
-    fn bootstrap(&self, kind: &str) -> String {
+    pub(crate) fn bootstrap(&self, kind: &str) -> String {
         format!(
             "node: {{id: test, cluster: test}}
 dynamic_resources:
