@@ -14,7 +14,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -154,8 +153,6 @@ pub struct ServerTls {
     pub no_tickets: bool,
     /// No session cache.
     pub no_session_cache: bool,
-    /// How long a session can be resumed.
-    pub session_timeout: Option<Duration>,
     /// The client's order of cipher suites counts.
     pub prefer_client_ciphers: bool,
 }

@@ -25,10 +25,10 @@ pub(super) struct ClientCert {
 enum Forward {
     #[default]
     Sanitize,
-    ForwardOnly,
+    Only,
     Append,
     Set,
-    AlwaysForward,
+    Always,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,10 +45,10 @@ impl ClientCert {
         use xds::http_connection_manager::SetCurrentClientCertDetails;
         let forward = match proto.forward_client_cert_details {
             0 => Forward::Sanitize,
-            1 => Forward::ForwardOnly,
+            1 => Forward::Only,
             2 => Forward::Append,
             3 => Forward::Set,
-            4 => Forward::AlwaysForward,
+            4 => Forward::Always,
             other => {
                 return Err(at.field("forward_client_cert_details").invalid(other, "a ForwardClientCertDetails"));
             }
@@ -73,7 +73,7 @@ impl ClientCert {
 
     /// Puts the header in order for a connection with `tls`.
     pub(super) fn apply(&self, headers: &mut HeaderMap, tls: Option<&TlsFacts>) {
-        if self.forward == Forward::AlwaysForward {
+        if self.forward == Forward::Always {
             return;
         }
         // Only a client that showed a certificate may say whose certificates came before it.
@@ -82,7 +82,7 @@ impl ClientCert {
             headers.remove(X_FORWARDED_CLIENT_CERT);
             return;
         };
-        if self.forward == Forward::ForwardOnly {
+        if self.forward == Forward::Only {
             return;
         }
         let mut text = String::new();

@@ -15,11 +15,11 @@ pub(super) fn server(at: &At<'_>, proto: &xds::DownstreamTlsContext) -> Result<S
     honour!(at, proto, xds::DownstreamTlsContext =>
         honour [
             common_tls_context require_client_certificate require_sni disable_stateful_session_resumption
-            session_timeout prefer_client_ciphers session_ticket_keys_type ocsp_staple_policy
+            prefer_client_ciphers session_ticket_keys_type ocsp_staple_policy
         ]
         // A certificate for another name is used as a last resort in any case.
         ignore [full_scan_certs_on_sni_mismatch]
-        refuse []
+        refuse [session_timeout]
     );
     // Only what is stapled unconditionally can be promised.
     parse::refuse_if_set(at, "ocsp_staple_policy", &proto.ocsp_staple_policy)?;
@@ -42,7 +42,6 @@ pub(super) fn server(at: &At<'_>, proto: &xds::DownstreamTlsContext) -> Result<S
         require_sni: bool_or(proto.require_sni.as_ref(), false),
         no_tickets,
         no_session_cache: proto.disable_stateful_session_resumption,
-        session_timeout: parse::positive_duration(at, "session_timeout", proto.session_timeout.as_ref())?,
         prefer_client_ciphers: proto.prefer_client_ciphers,
     })
 }

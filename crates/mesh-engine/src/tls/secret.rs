@@ -132,6 +132,15 @@ pub(super) fn validation(
         suppress_client_ca_list: proto.suppress_client_ca_list,
         ..ValidationContext::default()
     };
+    pins(at, proto, &mut context)?;
+    Ok(context)
+}
+
+fn pins(
+    at: &At<'_>,
+    proto: &xds::CertificateValidationContext,
+    context: &mut ValidationContext,
+) -> Result<(), ConfigError> {
     for (i, text) in proto.verify_certificate_hash.iter().enumerate() {
         let hash = hexadecimal(text).ok_or_else(|| {
             at.index("verify_certificate_hash", i).invalid(text, "a SHA-256 in hexadecimal, with or without colons")
@@ -144,7 +153,7 @@ pub(super) fn validation(
         })?;
         context.spki.push(hash);
     }
-    Ok(context)
+    Ok(())
 }
 
 fn required(at: &At<'_>, field: &str, source: Option<&core::DataSource>) -> Result<Data, ConfigError> {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use http::header::{HeaderName, HeaderValue};
 use http::request::Parts;
-use http::{Request, Response, StatusCode, Version};
+use http::{Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use mesh_engine::balance::{Permit, PickError, Resource};
@@ -27,10 +27,13 @@ use super::reply::{no_host_reply, reply_to, timeout_reply};
 use super::request::{Answered, finish, keep_head};
 use super::response::{ResponseBody, Source};
 use super::{head, upgrade};
-use crate::upstream::body::{Progress, Replay, ReqBody};
-use crate::upstream::h1::H1Body;
-use crate::upstream::pool::{Apart, Pool, millis};
+use crate::upstream::body::{Replay, ReqBody};
+use crate::upstream::pool::{Apart, millis};
 use crate::upstream::{Failure, Upstream};
+
+mod send;
+
+use send::Sending;
 
 /// One request on its way to a cluster.
 struct Forwarding {
@@ -529,67 +532,6 @@ impl Forwarding {
         }
         upgrade::switch(parts, source, exchange, on_upgrade)
     }
-}
-
-/// How one try is sent.
-struct Sending<'a> {
-    pool: Rc<Pool>,
-    config: &'a Arc<ClusterConfig>,
-    priority: Priority,
-    progress: Option<Rc<Progress>>,
-}
-
-impl Sending<'_> {
-    async fn http1(&self, mut parts: Parts, body: ReqBody) -> Result<Response<Source>, Failure> {
-        head::to_http1(&mut parts);
-        let mut request = Request::from_parts(parts, body);
-        loop {
-            let h1 = self.pool.h1(self.config, self.priority).await?;
-            let fresh = h1.requests == 0;
-            match h1.exchange(request).await {
-                Ok((response, h1)) => {
-                    let request_ended = self.progress.as_ref().is_none_or(|p| p.ended.get());
-                    let (mut parts, incoming) = response.into_parts();
-                    parts.extensions.extend(tls_of(h1.tls.as_ref()));
-                    let body = H1Body::new(incoming, h1, self.pool.clone(), request_ended, false);
-                    return Ok(Response::from_parts(parts, Source::Http1(body)));
-                }
-                // A kept connection that had ended unnoticed: nothing was
-                // sent, so the request takes the next one.
-                Err((_, Some(unsent))) if !fresh => request = unsent,
-                Err((failure, _)) => return Err(failure),
-            }
-        }
-    }
-
-    async fn http2(&self, mut parts: Parts, body: ReqBody) -> Result<Response<Source>, Failure> {
-        head::to_http2(&mut parts);
-        let mut head = Request::from_parts(parts, ());
-        let mut body = Some(body);
-        loop {
-            let h2 = self.pool.h2(self.config, self.priority).await?;
-            let fresh = h2.requests.get() == 0;
-            let tls = h2.tls.clone();
-            match h2.lease().exchange(head, &mut body).await {
-                Ok(mut response) => {
-                    response.extensions_mut().extend(tls_of(tls.as_ref()));
-                    return Ok(response.map(Source::Http2));
-                }
-                Err((_, Some(unsent))) if !fresh => head = unsent,
-                Err((failure, _)) => return Err(failure),
-            }
-        }
-    }
-}
-
-/// What a response carries back to its exchange; nothing, and nothing is
-/// allocated, for plaintext.
-fn tls_of(tls: Option<&Arc<TlsFacts>>) -> http::Extensions {
-    let mut extensions = http::Extensions::new();
-    if let Some(tls) = tls {
-        extensions.insert(tls.clone());
-    }
-    extensions
 }
 
 /// Runs `future` under the request's timeouts.

@@ -59,12 +59,7 @@ pub(crate) fn reply_to(failure: &Failure, retried: bool) -> LocalReply {
             return LocalReply::new(StatusCode::BAD_REQUEST, "", flags, "downstream_remote_disconnect");
         }
     };
-    let again = if retried { "retried and the latest reset reason" } else { "reset reason" };
-    let mut text = format!("upstream connect error or disconnect/reset before headers. {again}: {reason}");
-    if let Failure::Tls(why) = failure {
-        text.push_str(", transport failure reason: ");
-        text.push_str(why);
-    }
+    let text = reset_text(failure, reason, retried);
     let status = match failure {
         Failure::Protocol => StatusCode::BAD_GATEWAY,
         _ => StatusCode::SERVICE_UNAVAILABLE,
@@ -74,6 +69,16 @@ pub(crate) fn reply_to(failure: &Failure, retried: bool) -> LocalReply {
         reply.headers.insert(OVERLOADED.clone(), HeaderValue::from_static("true"));
     }
     reply
+}
+
+fn reset_text(failure: &Failure, reason: &str, retried: bool) -> String {
+    let again = if retried { "retried and the latest reset reason" } else { "reset reason" };
+    let mut text = format!("upstream connect error or disconnect/reset before headers. {again}: {reason}");
+    if let Failure::Tls(why) = failure {
+        text.push_str(", transport failure reason: ");
+        text.push_str(why);
+    }
+    text
 }
 
 /// Envoy's answer when a timeout of the request has run out.

@@ -4,7 +4,7 @@ use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use mesh_engine::tls::{CertificateFacts, ClientTls, Material, TlsFacts, ValidationContext};
+use mesh_engine::tls::{CertificateFacts, ClientTls, Material, TlsFacts};
 use rustls::ClientConfig;
 use rustls::client::Resumption;
 use rustls_pki_types::ServerName;
@@ -42,7 +42,7 @@ impl Client {
     pub(crate) fn new(context: &ClientTls, material: &Material, verify_name: bool) -> Result<Self, TlsError> {
         let provider = provider(&context.common);
         let own = material.certificates.first().map(|c| material::own(c, &provider)).transpose()?;
-        let rules = material.validation.clone().unwrap_or_else(ValidationContext::default);
+        let rules = material.validation.clone().unwrap_or_default();
         let (verifier, trusted) = Verifier::new(rules, provider.clone(), false, verify_name)?;
         let builder = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&versions(&context.common))?

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use mesh_engine::tls::{Material, ServerTls, TlsFacts, ValidationContext};
+use mesh_engine::tls::{Material, ServerTls, TlsFacts};
 use rustls::server::{Acceptor, ClientHello, NoServerSessionStorage, ResolvesServerCert, ServerSessionMemoryCache};
 use rustls::sign::CertifiedKey;
 use rustls::{ServerConfig, SignatureScheme};
@@ -55,7 +55,7 @@ impl Server {
         }
         let shown: Vec<Shown> = own.iter().flat_map(|o| o.shown.iter().cloned()).collect();
         let certificates = Arc::new(Certificates(own));
-        let rules = material.validation.clone().unwrap_or_else(ValidationContext::default);
+        let rules = material.validation.clone().unwrap_or_default();
         let (verifier, trusted) = Verifier::new(rules, provider.clone(), context.require_client_certificate, false)?;
         let builder =
             ServerConfig::builder_with_provider(provider).with_protocol_versions(&versions(&context.common))?;
