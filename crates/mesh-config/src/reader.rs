@@ -23,7 +23,7 @@ use std::cell::{Cell, RefCell};
 use mesh_model::{Code, Diagnostic, Name, ObjectRef, Severity, SourceLocation};
 
 pub use fields::Fields;
-pub(crate) use fields::closest;
+pub(crate) use fields::{asks_for_nothing, closest};
 pub use scalars::{is_domain, is_wildcard_domain, parse_duration};
 
 use crate::yaml;

@@ -16,8 +16,11 @@ use crate::error::{At, ConfigError};
 use crate::parse::{honour, non_empty};
 use crate::route::RequestView;
 
+mod metadata;
 #[cfg(test)]
 mod tests;
+
+pub use metadata::MetadataMatcher;
 
 /// A string matcher.
 #[derive(Debug, Clone)]

@@ -15,7 +15,7 @@ use regex::Regex;
 use crate::error::{At, ConfigError, Kind};
 use crate::headers::HeaderMutations;
 use crate::http_filter::Overrides;
-use crate::matcher::{CookieMatcher, HeaderMatcher, QueryMatcher};
+use crate::matcher::{CookieMatcher, HeaderMatcher, MetadataMatcher, QueryMatcher};
 use crate::retry::RetryPolicy;
 
 mod action;
@@ -116,6 +116,8 @@ pub struct RouteMatch {
     pub query: Vec<QueryMatcher>,
     /// Cookies.
     pub cookies: Vec<CookieMatcher>,
+    /// What filters left about the request.
+    pub metadata: Vec<MetadataMatcher>,
     /// Only gRPC requests.
     pub grpc: bool,
     /// Only this share of requests, in parts per million.

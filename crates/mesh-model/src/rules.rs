@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::{Meta, ObjectRef};
 
+pub mod delegation;
 pub mod destination_rule;
 pub mod gateway;
 pub mod mesh_config;

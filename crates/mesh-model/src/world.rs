@@ -105,6 +105,8 @@ impl Default for MeshSnapshot {
 pub struct World {
     current: Arc<MeshSnapshot>,
     diagnostics: Vec<Diagnostic>,
+    /// Of these, those about services.
+    duplicates: Vec<Diagnostic>,
     mesh: Arc<MeshConfig>,
     namespaces: BTreeMap<Name, Arc<Namespace>>,
     services: BTreeMap<ServiceKey, Arc<Service>>,
@@ -213,7 +215,7 @@ impl World {
             next.secrets = Arc::new(SecretIndex::new(self.secrets.values().cloned()));
         }
         if dirty.rules {
-            next.rules = Arc::new(RuleIndex::new(self.rules.values().cloned()));
+            next.rules = Arc::new(self.current.rules.replaced_by(self.rules.values().cloned()));
         }
         let mut endpoints: BTreeMap<ServiceKey, Option<Arc<EndpointSet>>> = BTreeMap::new();
         if dirty.services || dirty.entries {
@@ -227,6 +229,9 @@ impl World {
         if let Some(index) = next.endpoints.with(endpoints) {
             next.endpoints = Arc::new(index);
             changed = true;
+        }
+        if dirty.services || dirty.entries || dirty.rules {
+            self.diagnostics = self.duplicates.iter().chain(next.rules.diagnostics()).cloned().collect();
         }
         if changed {
             next.version += 1;
@@ -275,13 +280,13 @@ impl World {
             _ => None,
         });
         let external = external::convert(entries, &next.workloads);
-        self.diagnostics.clear();
+        self.duplicates.clear();
         let mut services: BTreeMap<ServiceKey, Arc<Service>> = self.services.clone();
         let mut brought = BTreeMap::new();
         for (service, set) in external {
             let key = service.key();
             if let Some(existing) = services.get(&key) {
-                self.diagnostics.push(duplicate_host(&service, existing));
+                self.duplicates.push(duplicate_host(&service, existing));
                 continue;
             }
             services.insert(key.clone(), service);

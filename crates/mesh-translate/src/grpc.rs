@@ -12,7 +12,7 @@ use mesh_model::{Protocol, Resolution};
 use mesh_proto::envoy::config::listener::v3::{ApiListener, Listener};
 use mesh_proto::resource::Resource;
 
-use crate::http_filters::Chain;
+use crate::http_filters::{self, Chain};
 use crate::listener::{Manager, Routes};
 use crate::route::{Assigned, Names, RouteName};
 use crate::scope;
@@ -54,6 +54,7 @@ fn listener(scope: &scope::Outbound, name: &str, route: &RouteName, visible: &sc
     // A library keeps no access log and refuses settings that it cannot honour.
     config.access_log.clear();
     config.upgrade_configs.clear();
+    config.http_filters.retain(|f| f.name != http_filters::CORS);
     let listener = Listener {
         name: name.to_owned(),
         api_listener: Some(ApiListener { api_listener: Some(xds::pack(&config)) }),

@@ -3,6 +3,8 @@
 //! Only filters that unmodified Envoy has, and that our own proxy honours, are
 //! emitted; of Istio's own, `istio.stats` to proxies that say they have it.
 
+use mesh_proto::envoy::extensions::filters::http::cors::v3::Cors;
+use mesh_proto::envoy::extensions::filters::http::fault::v3::HttpFault;
 use mesh_proto::envoy::extensions::filters::http::grpc_stats::v3::FilterConfig as GrpcStats;
 use mesh_proto::envoy::extensions::filters::http::grpc_stats::v3::filter_config::PerMethodStatSpecifier;
 use mesh_proto::envoy::extensions::filters::http::router::v3::Router;
@@ -41,6 +43,16 @@ fn grpc_stats(chain: Chain, _: &Settings) -> Option<Any> {
     chain.grpc.then(|| xds::pack(&config))
 }
 
+/// Injects nothing by itself: routes say what.
+fn fault(_: Chain, _: &Settings) -> Option<Any> {
+    Some(xds::pack(&HttpFault::default()))
+}
+
+/// Allows nothing by itself: routes say what.
+fn cors(_: Chain, _: &Settings) -> Option<Any> {
+    Some(xds::pack(&Cors::default()))
+}
+
 fn router(_: Chain, _: &Settings) -> Option<Any> {
     Some(xds::pack(&Router::default()))
 }
@@ -52,11 +64,16 @@ pub(crate) fn stats(settings: &Settings) -> Option<Any> {
 
 type Row = (&'static str, fn(Chain, &Settings) -> Option<Any>);
 
-const ORDER: [Row; 3] = [
+const ORDER: [Row; 5] = [
     ("envoy.filters.http.grpc_stats", grpc_stats),
+    (FAULT, fault),
+    (CORS, cors),
     (STATS, |_, settings| stats(settings)),
     ("envoy.filters.http.router", router),
 ];
 
 /// Name of Istio's filter for metrics.
 pub(crate) const STATS: &str = "istio.stats";
+/// Names by which routes address filters.
+pub(crate) const FAULT: &str = "envoy.filters.http.fault";
+pub(crate) const CORS: &str = "envoy.filters.http.cors";

@@ -6,12 +6,13 @@
 mod action;
 mod assign;
 mod domains;
+mod filters;
 mod hash;
 mod header;
 mod inbound;
 mod matches;
 mod retry;
-mod virtual_service;
+pub(crate) mod virtual_service;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -100,8 +101,7 @@ fn of_port(
     let mut hosts = Vec::new();
     let mut domains = Names::new(scope, &assigned.names);
     for extra in assigned.extra.iter().filter(|e| e.ports.contains(&port)) {
-        let context = Context { scope, rule: extra.rule, port };
-        let routes = context.routes(diagnostics);
+        let routes = Context::of_sidecar(scope, extra.rule, port).routes(diagnostics);
         let names = domains.of_host(&extra.host);
         if !routes.is_empty() && !names.is_empty() {
             hosts.push(virtual_host(&extra.host, port, names, routes, Some(extra.rule), None));
@@ -141,7 +141,7 @@ fn host(
 ) -> VirtualHost {
     let service = &visible.service;
     let rule = assigned.by_service.get(&service.hostname).copied();
-    let routes = rule.map(|rule| Context { scope, rule, port }.routes(diagnostics)).unwrap_or_default();
+    let routes = rule.map(|rule| Context::of_sidecar(scope, rule, port).routes(diagnostics)).unwrap_or_default();
     if routes.is_empty() {
         let routes = vec![default_route(scope, visible, port)];
         return virtual_host(&service.hostname, port, domains, routes, None, Some(visible));

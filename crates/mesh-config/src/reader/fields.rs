@@ -145,7 +145,8 @@ impl<'a> Fields<'a> {
     }
 }
 
-fn asks_for_nothing(node: &Node) -> bool {
+/// Whether a value is as good as absent: false, or an empty list or map.
+pub(crate) fn asks_for_nothing(node: &Node) -> bool {
     match &node.value {
         yaml::Value::Bool(value) => !value,
         yaml::Value::List(items) => items.is_empty(),

@@ -4,48 +4,55 @@
 //! its CRD.
 
 mod action;
+mod claims;
+mod connection;
+mod cors;
+mod fault;
 mod headers;
 mod matches;
+mod mirror;
 mod retries;
 mod route;
+mod share;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use mesh_model::rules::virtual_service::Semantics;
+use connection::Layer;
+use mesh_model::rules::virtual_service::{HttpAction, HttpRoute, Semantics};
 use mesh_model::rules::{Spec, VirtualService};
 use mesh_model::{Hostname, Name};
 
 use super::{Scope, exports};
-use crate::reader::{Fields, Value};
+use crate::reader::{Fields, Value, asks_for_nothing};
+use crate::yaml;
 
 pub(super) use retries::read as read_retries;
 
-/// Fields that are accepted and not yet applied.
-const NOT_APPLIED: [&str; 2] = ["tls", "tcp"];
-
 pub(super) fn read(spec: &Fields<'_>, scope: &Scope<'_>) -> Option<Spec> {
-    let hosts = spec.optional("hosts").map(|value| (hosts(&value, scope), value));
+    let hosts_value = spec.optional("hosts");
+    let hosts = hosts_value.as_ref().map(|value| hosts(value, scope)).unwrap_or_default();
     let gateways = spec.optional("gateways").and_then(|value| gateways(&value, scope)).unwrap_or_default();
     let export_to = exports::read(spec, scope, &scope.mesh.default_virtual_service_export_to);
-    let is_delegate = hosts.as_ref().is_none_or(|(hosts, _)| hosts.is_empty());
-    spec.not_applied(&NOT_APPLIED);
-    let others = NOT_APPLIED.iter().any(|name| spec.has(name));
-    let http = spec.optional("http").and_then(|value| value.items()).unwrap_or_default();
-    if http.is_empty() && !others {
+    let list = |name| spec.optional(name).and_then(|value| value.items()).unwrap_or_default();
+    // A server name may be short where the host is.
+    let names: Vec<Hostname> = hosts.iter().cloned().chain(hosts_value.iter().flat_map(as_written)).collect();
+    let (http, tls, tcp) = (list("http"), list("tls"), list("tcp"));
+    if http.is_empty() && tls.is_empty() && tcp.is_empty() {
         spec.missing("http", "at least one route in http, tls or tcp");
     }
-    let routes: Vec<_> = http.iter().filter_map(|item| route::read(item, scope)).collect();
+    let http: Vec<_> = http.iter().filter_map(|item| route::read(item, scope)).collect();
+    let tls: Vec<_> = tls.iter().filter_map(|item| connection::read(item, Layer::Tls, &names, scope)).collect();
+    let tcp: Vec<_> = tcp.iter().filter_map(|item| connection::read(item, Layer::Tcp, &names, scope)).collect();
+    match &hosts_value {
+        Some(value) if !asks_for_nothing(value.node()) => check_hosts(&hosts, &gateways, value),
+        _ => check_delegate(spec, &http),
+    }
     spec.finish();
     if spec.failed() {
         return None;
     }
-    if is_delegate {
-        spec.object_not_applied("without hosts it is a delegate, which only another VirtualService uses");
-        return Some(Spec::NotApplied);
-    }
-    let (hosts, value) = hosts?;
-    check_hosts(&hosts, &gateways, &value);
-    if routes.is_empty() {
+    if http.is_empty() && tls.is_empty() && tcp.is_empty() {
         // Without any route of its own it would answer 404 for its hosts.
         spec.object_not_applied("none of its routes can be applied");
         return Some(Spec::NotApplied);
@@ -53,12 +60,26 @@ pub(super) fn read(spec: &Fields<'_>, scope: &Scope<'_>) -> Option<Spec> {
     let gateways = if gateways.is_empty() { vec![MESH.into()] } else { gateways };
     Some(Spec::VirtualService(Arc::new(VirtualService {
         meta: scope.meta.clone(),
+        semantics: Semantics::Istio,
         hosts,
         gateways,
         export_to,
-        semantics: Semantics::Istio,
-        http: routes,
+        http,
+        tls,
+        tcp,
     })))
+}
+
+/// Without hosts it is a delegate: another rule says for whom its routes are.
+///
+/// Source: `ValidateVirtualService`, istio `pkg/config/validation/validation.go`.
+fn check_delegate(spec: &Fields<'_>, http: &[HttpRoute]) {
+    for name in ["gateways", "tls", "tcp"].into_iter().filter(|name| spec.has(name)) {
+        spec.error::<()>(format!("found {name} without hosts, expected it absent: a rule without hosts is a delegate"));
+    }
+    if http.iter().any(|route| matches!(route.action, HttpAction::Delegate { .. })) {
+        spec.error::<()>("found delegate without hosts, expected a rule that does not delegate further".to_owned());
+    }
 }
 
 /// The gateway that stands for all sidecars.
@@ -66,9 +87,22 @@ const MESH: &str = "mesh";
 
 fn hosts(value: &Value<'_>, scope: &Scope<'_>) -> Vec<Hostname> {
     let items = value.items().unwrap_or_default();
+    if items.len() > HOSTS_MAX {
+        value.error::<()>(format!("found {} hosts, expected at most {HOSTS_MAX}", items.len()));
+        return Vec::new();
+    }
     let (namespace, domain) = (scope.meta.namespace(), &scope.mesh.domain);
     items.iter().filter_map(|item| item.resolved_host(namespace, domain)).collect()
 }
+
+fn as_written(value: &Value<'_>) -> Vec<Hostname> {
+    let yaml::Value::List(items) = &value.node().value else { return Vec::new() };
+    items.iter().take(HOSTS_MAX).filter_map(|item| item.text()).map(|text| Hostname::new(text)).collect()
+}
+
+/// Hosts of one rule. Each becomes a virtual host on several ports of every
+/// proxy that sees the rule.
+const HOSTS_MAX: usize = 2048;
 
 fn check_hosts(hosts: &[Hostname], gateways: &[Name], value: &Value<'_>) {
     let bound_to_mesh = gateways.is_empty() || gateways.iter().any(|g| &**g == MESH);
@@ -76,10 +110,9 @@ fn check_hosts(hosts: &[Hostname], gateways: &[Name], value: &Value<'_>) {
         let message = "found *, expected a narrower host: * is not allowed for the gateway mesh";
         value.error::<()>(message.to_owned());
     }
-    for (index, host) in hosts.iter().enumerate() {
-        if hosts[..index].contains(host) {
-            value.error::<()>(format!("host {host} stands twice, expected each host once"));
-        }
+    let mut seen = BTreeSet::new();
+    for host in hosts.iter().filter(|host| !seen.insert(*host)) {
+        value.error::<()>(format!("host {host} stands twice, expected each host once"));
     }
 }
 

@@ -115,6 +115,10 @@ impl RouteMatch {
             listen.hear(|| format!("cookie {} does not match", cookie.name));
             return false;
         }
+        if let Some(wanted) = self.metadata.iter().find(|m| !m.matches_absent()) {
+            listen.hear(|| format!("wanted {wanted}, found none"));
+            return false;
+        }
         if self.grpc && !grpc::is_grpc(request.headers) {
             listen.hear(|| "content-type is not application/grpc".to_owned());
             return false;

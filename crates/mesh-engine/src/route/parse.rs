@@ -11,7 +11,7 @@ use super::{Mutations, PathMatch, Route, RouteMatch, RouteTable, VirtualHost, ac
 use crate::error::{At, ConfigError};
 use crate::headers::HeaderMutations;
 use crate::http_filter::Overrides;
-use crate::matcher::{CookieMatcher, HeaderMatcher, QueryMatcher, full_regex, header_name};
+use crate::matcher::{CookieMatcher, HeaderMatcher, MetadataMatcher, QueryMatcher, full_regex, header_name};
 use crate::parse::{self, honour};
 use crate::retry::RetryPolicy;
 
@@ -153,9 +153,11 @@ fn route(
 fn route_match(at: &At<'_>, proto: &xds::RouteMatch) -> Result<RouteMatch, ConfigError> {
     use xds::route_match::PathSpecifier as S;
     honour!(at, proto, xds::RouteMatch =>
-        honour [case_sensitive runtime_fraction headers query_parameters cookies grpc path_specifier]
+        honour [
+            case_sensitive runtime_fraction headers query_parameters cookies grpc dynamic_metadata path_specifier
+        ]
         ignore []
-        refuse [tls_context dynamic_metadata filter_state]
+        refuse [tls_context filter_state]
     );
     let path = match &proto.path_specifier {
         Some(S::Prefix(prefix)) => PathMatch::Prefix(prefix.as_str().into()),
@@ -191,12 +193,19 @@ fn route_match(at: &At<'_>, proto: &xds::RouteMatch) -> Result<RouteMatch, Confi
         .collect();
     let cookies: Result<_, ConfigError> =
         proto.cookies.iter().enumerate().map(|(i, c)| CookieMatcher::parse(&at.index("cookies", i), c)).collect();
+    let metadata: Result<_, ConfigError> = proto
+        .dynamic_metadata
+        .iter()
+        .enumerate()
+        .map(|(i, m)| MetadataMatcher::parse(&at.index("dynamic_metadata", i), m))
+        .collect();
     Ok(RouteMatch {
         path,
         case_sensitive: parse::bool_or(proto.case_sensitive.as_ref(), true),
         headers: headers?,
         query: query?,
         cookies: cookies?,
+        metadata: metadata?,
         grpc: proto.grpc.is_some(),
         runtime_fraction,
     })

@@ -5,6 +5,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use crate::{Hostname, Labels, Meta, Name, Visibility};
 
 /// Routes for some hosts.
@@ -23,6 +25,46 @@ pub struct VirtualService {
     pub semantics: Semantics,
     /// HTTP routes; the first that matches is taken.
     pub http: Vec<HttpRoute>,
+    /// Routes for TLS connections by server name, which stay encrypted.
+    pub tls: Vec<ConnectionRoute>,
+    /// Routes for all other connections.
+    pub tcp: Vec<ConnectionRoute>,
+}
+
+impl VirtualService {
+    /// Whether it has no hosts of its own: only a rule that delegates to it
+    /// uses it.
+    pub fn is_delegate(&self) -> bool {
+        self.hosts.is_empty()
+    }
+}
+
+/// A route for connections of which only addresses and the TLS server name are
+/// known.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ConnectionRoute {
+    /// Any of these must match; empty matches everything (`tcp` only).
+    pub matches: Vec<ConnectionMatch>,
+    /// Weights add up to more than 0; they have no header operations.
+    pub destinations: Vec<WeightedDestination>,
+}
+
+/// Conditions on a connection that must all hold.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ConnectionMatch {
+    /// TLS server names, which may begin with `*`; never empty in `tls`, always
+    /// in `tcp`.
+    pub sni_hosts: Vec<Hostname>,
+    /// Networks that the client calls; empty: any.
+    pub destination_subnets: Vec<IpNet>,
+    /// Destination port.
+    pub port: Option<u16>,
+    /// Labels that the calling workload must have.
+    pub source_labels: Labels,
+    /// Namespace that the calling workload must be in.
+    pub source_namespace: Option<Name>,
+    /// Gateways it holds for, as in [`VirtualService::gateways`]; empty: the rule's own.
+    pub gateways: Vec<Name>,
 }
 
 /// Whose words routes are. The same match means different things to different
@@ -53,12 +95,85 @@ pub struct HttpRoute {
     pub matches: Vec<HttpMatch>,
     /// What happens to a request that matches.
     pub action: HttpAction,
-    /// `None`: no limit (Istio's default).
+    /// `None` or zero: no limit (Istio's default).
     pub timeout: Option<Duration>,
     /// `None`: the mesh's default retry policy.
     pub retries: Option<Retries>,
     /// Header operations for all destinations.
     pub headers: Headers,
+    /// What is done to requests on purpose, to see what becomes of it.
+    pub fault: Option<Fault>,
+    /// Who gets a copy of the requests; their answers are dropped.
+    pub mirrors: Vec<Mirror>,
+    /// Which pages of other origins may call.
+    pub cors: Option<Cors>,
+    /// Where the route stands, if that is not at its own place in the rule that
+    /// carries it; see [`super::delegation`].
+    pub origin: Option<RouteOrigin>,
+}
+
+/// Where a route that a rule carries was written.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RouteOrigin {
+    /// The object.
+    pub meta: Arc<Meta>,
+    /// Its place in that object's list of routes.
+    pub index: usize,
+}
+
+/// Parts of a whole, in millionths: 0 to 1,000,000.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Millionths(pub u32);
+
+impl Millionths {
+    /// All.
+    pub const ALL: Self = Self(1_000_000);
+}
+
+/// Trouble made on purpose.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// Requests wait before they are sent on.
+    pub delay: Option<(Duration, Millionths)>,
+    /// Requests are answered with an error and not sent on.
+    pub abort: Option<(AbortStatus, Millionths)>,
+}
+
+/// The error that an aborted request is answered with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AbortStatus {
+    /// 200 to 599.
+    Http(u16),
+    /// gRPC's number of its status.
+    Grpc(u32),
+}
+
+/// Who gets copies, and of how many requests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mirror {
+    /// Where to.
+    pub destination: Destination,
+    /// How many; zero: none.
+    pub share: Millionths,
+}
+
+/// Cross-origin resource sharing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Cors {
+    /// Origins that may call; empty: none.
+    pub allow_origins: Vec<StringMatch>,
+    /// Methods that may be used.
+    pub allow_methods: Vec<Name>,
+    /// Request headers that may be sent.
+    pub allow_headers: Vec<Name>,
+    /// Response headers that a page may read.
+    pub expose_headers: Vec<Name>,
+    /// How long an answer to a preflight may be remembered; whole seconds.
+    pub max_age: Option<Duration>,
+    /// Whether credentials may be sent; `None`: the answer does not say.
+    pub allow_credentials: Option<bool>,
+    /// Whether preflights of other origins are answered here, not sent on.
+    pub ignore_unmatched_preflights: bool,
 }
 
 /// Conditions that must all hold.
@@ -80,6 +195,8 @@ pub struct HttpMatch {
     pub headers: Vec<(Name, StringMatch)>,
     /// Headers that must not match, by lower-case name, sorted.
     pub without_headers: Vec<(Name, StringMatch)>,
+    /// Claims of the request's JWT that must, or must not, have a value.
+    pub claims: Vec<ClaimMatch>,
     /// Query parameters, sorted by name.
     pub query_params: Vec<(Name, StringMatch)>,
     /// Destination port.
@@ -90,6 +207,18 @@ pub struct HttpMatch {
     pub source_namespace: Option<Name>,
     /// Gateways it holds for, as in [`VirtualService::gateways`]; empty: the rule's own.
     pub gateways: Vec<Name>,
+}
+
+/// A condition on a claim of the request's JWT: its value, or one of its values
+/// if it is a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClaimMatch {
+    /// The claim's name, or the names that lead to a nested one; never empty.
+    pub path: Vec<Name>,
+    /// What it must be.
+    pub value: StringMatch,
+    /// Whether it must not be that.
+    pub without: bool,
 }
 
 /// How a string is compared.
@@ -123,6 +252,16 @@ pub enum HttpAction {
         status: u16,
         /// Body; empty for none.
         body: Vec<u8>,
+    },
+    /// The routes of another rule decide. Never in a
+    /// [`RuleIndex`](crate::world::RuleIndex), where those routes stand instead.
+    Delegate {
+        /// Namespace of the rule.
+        namespace: Name,
+        /// Its name.
+        name: Name,
+        /// For routes that have none of their own.
+        rewrite: Option<Rewrite>,
     },
 }
 

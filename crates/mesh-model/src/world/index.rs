@@ -5,8 +5,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::rules::{DestinationRule, Gateway, PeerAuthentication, Sidecar, Spec, Telemetry, VirtualService};
-use crate::{EndpointSet, Hostname, Rule, Service, ServiceKey, Workload, WorkloadKey};
+use crate::rules::{
+    DestinationRule, Gateway, PeerAuthentication, Sidecar, Spec, Telemetry, VirtualService, delegation,
+};
+use crate::{Diagnostic, EndpointSet, Hostname, Rule, Service, ServiceKey, Workload, WorkloadKey};
 
 /// All services, sorted by host name, then namespace.
 #[derive(Debug, Default)]
@@ -173,11 +175,18 @@ pub struct RuleIndex {
     peer_authentications: Vec<Arc<PeerAuthentication>>,
     gateways: Vec<Arc<Gateway>>,
     telemetries: Vec<Arc<Telemetry>>,
+    diagnostics: Vec<Diagnostic>,
 }
 
 impl RuleIndex {
     /// An index of `rules`.
     pub fn new(rules: impl IntoIterator<Item = Arc<Rule>>) -> Self {
+        Self::default().replaced_by(rules)
+    }
+
+    /// An index of `rules` that shares with this one what is made of several
+    /// rules and is equal.
+    pub fn replaced_by(&self, rules: impl IntoIterator<Item = Arc<Rule>>) -> Self {
         let mut index = Self::default();
         index.all.extend(rules);
         index
@@ -194,7 +203,14 @@ impl RuleIndex {
                 Spec::ServiceEntry(_) | Spec::NotApplied => {}
             }
         }
+        let written = std::mem::take(&mut index.virtual_services);
+        (index.virtual_services, index.diagnostics) = delegation::resolve(written, &self.virtual_services);
         index
+    }
+
+    /// What is wrong between rules.
+    pub fn diagnostics(&self) -> &[Diagnostic] {
+        &self.diagnostics
     }
 
     /// Every rule of every kind.
@@ -202,7 +218,8 @@ impl RuleIndex {
         &self.all
     }
 
-    /// VirtualServices.
+    /// VirtualServices that have hosts, with the routes of those they delegate
+    /// to.
     pub fn virtual_services(&self) -> &[Arc<VirtualService>] {
         &self.virtual_services
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mesh_model::rules::virtual_service::{Redirect, RedirectPort, Rewrite};
+use mesh_model::rules::virtual_service::{Redirect, RedirectPort, Rewrite, Semantics};
 use mesh_proto::envoy::config::core::v3::{DataSource, data_source};
 use mesh_proto::envoy::config::route::v3::redirect_action::{
     PathRewriteSpecifier, RedirectResponseCode, SchemeRewriteSpecifier,
@@ -56,8 +56,9 @@ pub(super) fn set_authority(action: &mut RouteAction, authority: &str) {
     action.host_rewrite_specifier = Some(HostRewriteSpecifier::HostRewriteLiteral(authority.to_owned()));
 }
 
-/// Sends the client elsewhere. `port` is the one that it called.
-pub(super) fn redirect(redirect: &Redirect, port: u16) -> RedirectAction {
+/// Sends the client elsewhere. `port` is the one that it called, with TLS or
+/// without.
+pub(super) fn redirect(redirect: &Redirect, port: u16, tls: bool, semantics: Semantics) -> RedirectAction {
     let path = match (&redirect.uri, &redirect.prefix) {
         (Some(uri), _) => Some(PathRewriteSpecifier::PathRedirect(uri.to_string())),
         (None, Some(prefix)) => Some(PathRewriteSpecifier::PrefixRewrite(prefix.to_string())),
@@ -65,7 +66,7 @@ pub(super) fn redirect(redirect: &Redirect, port: u16) -> RedirectAction {
     };
     RedirectAction {
         host_redirect: redirect.authority.as_deref().unwrap_or_default().to_owned(),
-        port_redirect: redirect.port.map_or(0, |p| redirect_port(p, redirect.scheme.as_deref(), port)),
+        port_redirect: u32::from(redirect_port(redirect, port, tls, semantics)),
         response_code: response_code(redirect.code) as i32,
         scheme_rewrite_specifier: redirect
             .scheme
@@ -76,13 +77,19 @@ pub(super) fn redirect(redirect: &Redirect, port: u16) -> RedirectAction {
     }
 }
 
-fn redirect_port(wanted: RedirectPort, scheme: Option<&str>, called: u16) -> u32 {
-    u32::from(match wanted {
-        RedirectPort::Number(number) => number,
-        RedirectPort::FromRequest => called,
-        RedirectPort::FromProtocol if scheme == Some("https") => 443,
-        RedirectPort::FromProtocol => 80,
-    })
+/// Port 80 of HTTP and 443 of HTTPS are not written out where the client did
+/// not write them either.
+fn redirect_port(redirect: &Redirect, called: u16, tls: bool, semantics: Semantics) -> u16 {
+    let https = redirect.scheme.as_deref().map_or(tls, |scheme| scheme == "https");
+    let default = if https { 443 } else { 80 };
+    let wanted = match redirect.port {
+        None => return 0,
+        Some(RedirectPort::Number(number)) => number,
+        Some(RedirectPort::FromRequest) => called,
+        Some(RedirectPort::FromProtocol) => default,
+    };
+    let implied = matches!(called, 80 | 443) || semantics == Semantics::GatewayApi;
+    if wanted == default && implied { 0 } else { wanted }
 }
 
 fn response_code(code: u16) -> RedirectResponseCode {

@@ -1,12 +1,18 @@
 //! What a request must look like.
 
-use mesh_model::rules::virtual_service::{HttpMatch, StringMatch};
+use mesh_model::rules::virtual_service::{ClaimMatch, HttpMatch, StringMatch};
 use mesh_proto::envoy::config::route::v3::header_matcher::HeaderMatchSpecifier;
 use mesh_proto::envoy::config::route::v3::query_parameter_matcher::QueryParameterMatchSpecifier;
 use mesh_proto::envoy::config::route::v3::route_match::PathSpecifier;
 use mesh_proto::envoy::config::route::v3::{HeaderMatcher, QueryParameterMatcher, RouteMatch};
+use mesh_proto::envoy::r#type::matcher::v3::list_matcher::MatchPattern as ListPattern;
+use mesh_proto::envoy::r#type::matcher::v3::metadata_matcher::PathSegment;
+use mesh_proto::envoy::r#type::matcher::v3::metadata_matcher::path_segment::Segment;
 use mesh_proto::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
-use mesh_proto::envoy::r#type::matcher::v3::{RegexMatcher, StringMatcher};
+use mesh_proto::envoy::r#type::matcher::v3::value_matcher::MatchPattern as ValuePattern;
+use mesh_proto::envoy::r#type::matcher::v3::{
+    ListMatcher, MetadataMatcher, OrMatcher, RegexMatcher, StringMatcher, ValueMatcher,
+};
 
 use crate::xds;
 
@@ -26,6 +32,7 @@ pub(super) fn route_match(matched: &HttpMatch) -> RouteMatch {
         case_sensitive: xds::truth(false).filter(|_| matched.ignore_uri_case),
         headers: with.chain(without).chain(pseudo).collect(),
         query_parameters: matched.query_params.iter().map(|(name, value)| query(name, value)).collect(),
+        dynamic_metadata: matched.claims.iter().map(claim).collect(),
         ..Default::default()
     }
 }
@@ -37,7 +44,7 @@ pub(super) fn is_everything(found: &RouteMatch) -> bool {
         Some(PathSpecifier::SafeRegex(regex)) => matches!(regex.regex.as_str(), ".*" | "/.*"),
         _ => false,
     };
-    any_path && found.headers.is_empty() && found.query_parameters.is_empty()
+    any_path && found.headers.is_empty() && found.query_parameters.is_empty() && found.dynamic_metadata.is_empty()
 }
 
 fn path(uri: Option<&StringMatch>) -> PathSpecifier {
@@ -60,6 +67,30 @@ fn header(name: &str, value: &StringMatch) -> HeaderMatcher {
     }
 }
 
+/// A claim is where the filter that checks JWTs leaves it: a text, or a list of
+/// which one item is enough.
+///
+/// Source: `MetadataMatcherForJWTClaims`, istio `pilot/pkg/security/authz/model`.
+fn claim(claim: &ClaimMatch) -> MetadataMatcher {
+    let key = |name: &str| PathSegment { segment: Some(Segment::Key(name.to_owned())) };
+    let value = |pattern| ValueMatcher { match_pattern: Some(pattern) };
+    let found = match string(&claim.value) {
+        None => value(ValuePattern::PresentMatch(true)),
+        Some(text) => {
+            let text = value(ValuePattern::StringMatch(text));
+            let one_of = ListPattern::OneOf(Box::new(text.clone()));
+            let list = value(ValuePattern::ListMatch(Box::new(ListMatcher { match_pattern: Some(one_of) })));
+            value(ValuePattern::OrMatch(OrMatcher { value_matchers: vec![text, list] }))
+        }
+    };
+    MetadataMatcher {
+        filter: "envoy.filters.http.jwt_authn".to_owned(),
+        path: std::iter::once(key("payload")).chain(claim.path.iter().map(|name| key(name))).collect(),
+        value: Some(found),
+        invert: claim.without,
+    }
+}
+
 /// A header that is missing does not match either.
 fn absent(name: &str, value: &StringMatch) -> HeaderMatcher {
     HeaderMatcher {
@@ -79,7 +110,8 @@ fn query(name: &str, value: &StringMatch) -> QueryParameterMatcher {
     }
 }
 
-fn string(value: &StringMatch) -> Option<StringMatcher> {
+/// `None` if only presence is asked for.
+pub(super) fn string(value: &StringMatch) -> Option<StringMatcher> {
     let pattern = match value {
         StringMatch::Present => return None,
         StringMatch::Exact(text) => MatchPattern::Exact(text.to_string()),

@@ -4,6 +4,9 @@ use mesh_model::rules::virtual_service::{
     Destination, HttpAction, Redirect, RedirectPort, Rewrite, WeightedDestination,
 };
 
+use mesh_model::Name;
+
+use super::super::exports;
 use super::{Scope, headers};
 use crate::reader::{Fields, Value};
 
@@ -14,13 +17,34 @@ pub(super) fn read(fields: &Fields<'_>, scope: &Scope<'_>) -> Option<HttpAction>
     let route = fields.optional("route").map(|v| destinations(&v, scope));
     let redirect = fields.optional("redirect").map(|v| redirect(&v));
     let direct = fields.optional("directResponse").map(|v| direct_response(&v));
+    if let Some(value) = fields.optional("delegate") {
+        let (namespace, name) = delegate(&value, scope)?;
+        return Some(HttpAction::Delegate { namespace, name, rewrite: rewrite.flatten() });
+    }
     if let Some(destinations) = route {
         return Some(HttpAction::Route { destinations: destinations?, rewrite: rewrite.flatten() });
     }
     redirect.map(|r| r.map(HttpAction::Redirect)).or(direct)?
 }
 
-fn destinations(value: &Value<'_>, scope: &Scope<'_>) -> Option<Vec<WeightedDestination>> {
+/// The rule whose routes decide; without a namespace, one of the own.
+fn delegate(value: &Value<'_>, scope: &Scope<'_>) -> Option<(Name, Name)> {
+    let fields = value.fields()?;
+    let name = fields.required("name", "the name of a VirtualService").and_then(|v| v.filled_text("a name"));
+    let namespace = fields.optional("namespace").and_then(|v| {
+        let namespace = v.text()?;
+        if namespace.is_empty() || exports::is_namespace(&namespace) {
+            Some(namespace)
+        } else {
+            v.invalid("a namespace")
+        }
+    });
+    fields.finish();
+    let namespace = namespace.filter(|n| !n.is_empty()).unwrap_or_else(|| scope.meta.namespace().clone());
+    Some((namespace, name?))
+}
+
+pub(super) fn destinations(value: &Value<'_>, scope: &Scope<'_>) -> Option<Vec<WeightedDestination>> {
     let items = value.items()?;
     if items.is_empty() {
         return value.invalid("at least one destination");
@@ -48,7 +72,8 @@ fn weighted(value: &Value<'_>, scope: &Scope<'_>) -> Option<WeightedDestination>
     Some(WeightedDestination { destination: destination?, weight: weight?, headers: headers? })
 }
 
-fn destination(value: &Value<'_>, scope: &Scope<'_>) -> Option<Destination> {
+/// Reads a destination: host, subset, port.
+pub(super) fn destination(value: &Value<'_>, scope: &Scope<'_>) -> Option<Destination> {
     let fields = value.fields()?;
     let host = fields.required("host", "a service's host name").and_then(|v| {
         let host = v.resolved_host(scope.meta.namespace(), &scope.mesh.domain)?;

@@ -3,11 +3,11 @@
 //! Invariant: what is read here matches no request that the author's words do
 //! not match. A condition that is not understood takes its whole match away.
 
+use mesh_model::Name;
 use mesh_model::rules::virtual_service::{HttpMatch, StringMatch};
-use mesh_model::{Code, Name};
 
-use super::{Scope, gateways, headers};
-use crate::reader::{Fields, NOT_APPLIED, Value};
+use super::{Scope, claims, gateways, headers};
+use crate::reader::{Fields, Value};
 
 /// What became of a route's `match`.
 pub(super) enum Read {
@@ -28,7 +28,7 @@ pub(super) fn read(value: &Value<'_>, scope: &Scope<'_>) -> Read {
     if matches.is_empty() { Read::SetAside } else { Read::Some(matches) }
 }
 
-const SET_ASIDE: &str = "the match is set aside, lest it catch more than was meant";
+pub(super) const SET_ASIDE: &str = "the match is set aside, lest it catch more than was meant";
 
 /// Reads one set of conditions; `None` if it is wrong or set aside.
 fn one(value: &Value<'_>, scope: &Scope<'_>) -> Option<HttpMatch> {
@@ -46,8 +46,9 @@ fn one(value: &Value<'_>, scope: &Scope<'_>) -> Option<HttpMatch> {
         scheme,
         method,
         authority,
-        headers: header_matches(&fields, "headers", &mut whole),
-        without_headers: header_matches(&fields, "withoutHeaders", &mut whole),
+        headers: keyed(&fields, "headers", &mut whole, header_name),
+        without_headers: keyed(&fields, "withoutHeaders", &mut whole, header_name),
+        claims: claims::read(&fields, &mut whole),
         query_params: keyed(&fields, "queryParams", &mut whole, |key| Some(key.clone())),
         port: fields.optional("port").and_then(|v| v.port()),
         source_labels: fields.optional("sourceLabels").and_then(|v| v.labels()).unwrap_or_default(),
@@ -60,16 +61,8 @@ fn one(value: &Value<'_>, scope: &Scope<'_>) -> Option<HttpMatch> {
     whole.then_some(matched)
 }
 
-fn header_matches(fields: &Fields<'_>, name: &'static str, whole: &mut bool) -> Vec<(Name, StringMatch)> {
-    let Some(value) = fields.optional(name) else { return Vec::new() };
-    if let Some(entries) = value.entries() {
-        for (key, condition) in entries.iter().filter(|(key, _)| key.starts_with("@request.auth.claims")) {
-            let message = format!("{NOT_APPLIED}: a match on the JWT claim {key}");
-            condition.warn(Code::NotApplied, message, SET_ASIDE);
-            *whole = false;
-        }
-    }
-    keyed(fields, name, whole, |key| headers::name(key))
+fn header_name(key: &Name) -> Option<Name> {
+    headers::name(key)
 }
 
 /// The entries of a map of conditions, sorted; `name` checks and normalises a
@@ -83,7 +76,7 @@ fn keyed(
     let Some(value) = fields.optional(field) else { return Vec::new() };
     let mut matches: Vec<(Name, StringMatch)> = Vec::new();
     for (key, condition) in value.entries().unwrap_or_default() {
-        if key.starts_with('@') {
+        if field != "queryParams" && claims::is_claim(&key) {
             continue;
         }
         let Some(key) = name(&key) else {
@@ -106,7 +99,7 @@ fn keyed(
 /// Reads a StringMatch; an empty one, or one that every string matches, is
 /// [`StringMatch::Present`]. `whole` becomes false if it has a field that is not
 /// known.
-fn string_match(value: &Value<'_>, whole: &mut bool) -> Option<StringMatch> {
+pub(super) fn string_match(value: &Value<'_>, whole: &mut bool) -> Option<StringMatch> {
     let fields = value.fields()?;
     let exact = fields.optional("exact").and_then(|v| v.text()).map(StringMatch::Exact);
     let prefix = fields.optional("prefix").and_then(|v| v.text()).map(|prefix| match prefix.is_empty() {

@@ -3,13 +3,8 @@
 use mesh_model::Code;
 use mesh_model::rules::virtual_service::{HttpAction, HttpRoute};
 
-use super::{Scope, action, headers, matches, retries};
-use crate::reader::{Fields, NOT_APPLIED, Value};
-
-/// Fields that are accepted and not yet applied; the route applies without
-/// them.
-const FIELDS_NOT_APPLIED: [&str; 7] =
-    ["fault", "mirror", "mirrors", "mirrorPercent", "mirror_percent", "mirrorPercentage", "corsPolicy"];
+use super::{Scope, action, cors, fault, headers, matches, mirror, retries};
+use crate::reader::{Fields, Value};
 
 /// Reads a route. `None` if it is wrong (then there is an error) or set aside
 /// (then there is a warning).
@@ -19,21 +14,20 @@ pub(super) fn read(value: &Value<'_>, scope: &Scope<'_>) -> Option<HttpRoute> {
     let matches = fields.optional("match").map_or(matches::Read::Any, |v| matches::read(&v, scope));
     let action = action::read(&fields, scope);
     // Zero is no limit, as Envoy has it and much of what is written for Istio.
-    let timeout = fields.optional("timeout").and_then(|v| v.duration_or_zero()).filter(|t| !t.is_zero());
+    let timeout = fields.optional("timeout").and_then(|v| v.duration_or_zero());
     let retries = fields.optional("retries").and_then(|v| retries::read(&v));
     let headers = fields.optional("headers").and_then(|v| headers::read(&v)).unwrap_or_default();
-    fields.not_applied(&FIELDS_NOT_APPLIED);
-    let delegated = fields.optional("delegate");
+    let fault = fields.optional("fault").and_then(|v| fault::read(&v));
+    let mirrors = mirror::read(&fields, scope);
+    let cors = fields.optional("corsPolicy").and_then(|v| cors::read(&v));
     check_one_action(&fields, action.is_some());
     fields.finish();
-    if let Some(delegate) = delegated {
-        let message = format!("{NOT_APPLIED}: delegation");
-        delegate.warn(Code::NotApplied, message, "the route is set aside, the others apply");
-        return None;
-    }
     let action = action?;
     if matches!(action, HttpAction::Redirect(_)) && retries.is_some() {
         value.warn(Code::Conflict, "found retries beside redirect".to_owned(), "the retries have no effect");
+    }
+    if matches!(action, HttpAction::Redirect(_) | HttpAction::DirectResponse { .. }) && !mirrors.is_empty() {
+        value.warn(Code::Conflict, "found a mirror where nothing is sent on".to_owned(), "no copies are sent");
     }
     let matches = match matches {
         matches::Read::Any => Vec::new(),
@@ -44,14 +38,14 @@ pub(super) fn read(value: &Value<'_>, scope: &Scope<'_>) -> Option<HttpRoute> {
             return None;
         }
     };
-    Some(HttpRoute { name, matches, action, timeout, retries, headers })
+    Some(HttpRoute { name, matches, action, timeout, retries, headers, fault, mirrors, cors, origin: None })
 }
 
 fn check_one_action(fields: &Fields<'_>, has_action: bool) {
     let actions = ["route", "redirect", "directResponse", "delegate"];
     let found: Vec<&str> = actions.into_iter().filter(|name| fields.has(name)).collect();
     match found.as_slice() {
-        [] if !has_action => fields.missing("route", "route, redirect or directResponse"),
+        [] if !has_action => fields.missing("route", "route, redirect, directResponse or delegate"),
         [_, _, ..] => {
             fields.error::<()>(format!("found {} together, expected only one of them", found.join(" and ")));
         }
