@@ -185,6 +185,7 @@ pub(crate) fn sidecar(mesh: &MeshSnapshot, workload: &Workload) -> Option<Proxy>
         service_account: workload.service_account.clone(),
         locality: workload.locality.clone(),
         unprivileged: false,
+        istio_stats: false,
         may_hold_keys: false,
     })
 }
