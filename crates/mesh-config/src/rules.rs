@@ -8,6 +8,7 @@
 //! only itself: a rule must not catch more than its author wrote.
 
 pub mod destination_rule;
+pub mod envoy_filter;
 mod exports;
 pub mod gateway;
 pub mod mesh_config;
@@ -109,6 +110,7 @@ fn read(object: &Object, log: &Log, mesh: &MeshConfig) -> Option<Spec> {
     let spec = match object.kind() {
         Kind::VirtualService => virtual_service::read(&spec_of(&root)?, &scope),
         Kind::DestinationRule => destination_rule::read(&spec_of(&root)?, &scope),
+        Kind::EnvoyFilter => envoy_filter::read(&spec_of(&root)?, &scope),
         Kind::ServiceEntry => service_entry::read(&spec_of(&root)?, &scope),
         Kind::Sidecar => sidecar::read(&spec_of(&root)?, &scope),
         Kind::Telemetry => telemetry::read(&spec_of(&root)?, &scope),

@@ -73,6 +73,7 @@ fn spec(rule: &Rule) -> String {
     match &rule.spec {
         Spec::VirtualService(spec) => spare(spec),
         Spec::DestinationRule(spec) => spare(spec),
+        Spec::EnvoyFilter(spec) => spare(spec),
         Spec::ServiceEntry(spec) => spare(spec),
         Spec::Sidecar(spec) => spare(spec),
         Spec::PeerAuthentication(spec) => spare(spec),

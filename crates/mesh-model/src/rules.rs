@@ -9,6 +9,7 @@ use crate::{Meta, ObjectRef};
 
 pub mod delegation;
 pub mod destination_rule;
+pub mod envoy_filter;
 pub mod gateway;
 pub mod mesh_config;
 pub mod peer_authentication;
@@ -20,6 +21,7 @@ pub mod telemetry;
 pub mod virtual_service;
 
 pub use destination_rule::DestinationRule;
+pub use envoy_filter::EnvoyFilter;
 pub use gateway::Gateway;
 pub use mesh_config::MeshConfig;
 pub use peer_authentication::PeerAuthentication;
@@ -52,6 +54,7 @@ impl Rule {
 pub enum Spec {
     VirtualService(Arc<VirtualService>),
     DestinationRule(Arc<DestinationRule>),
+    EnvoyFilter(Arc<EnvoyFilter>),
     ServiceEntry(Arc<ServiceEntry>),
     Sidecar(Arc<Sidecar>),
     PeerAuthentication(Arc<PeerAuthentication>),

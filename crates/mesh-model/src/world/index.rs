@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::rules::{
-    DestinationRule, Gateway, PeerAuthentication, Sidecar, Spec, Telemetry, VirtualService, delegation,
+    DestinationRule, EnvoyFilter, Gateway, PeerAuthentication, Sidecar, Spec, Telemetry, VirtualService, delegation,
 };
 use crate::{Diagnostic, EndpointSet, Hostname, Rule, Service, ServiceKey, Workload, WorkloadKey};
 
@@ -171,6 +171,7 @@ pub struct RuleIndex {
     all: Vec<Arc<Rule>>,
     virtual_services: Vec<Arc<VirtualService>>,
     destination_rules: Vec<Arc<DestinationRule>>,
+    envoy_filters: Vec<Arc<EnvoyFilter>>,
     sidecars: Vec<Arc<Sidecar>>,
     peer_authentications: Vec<Arc<PeerAuthentication>>,
     gateways: Vec<Arc<Gateway>>,
@@ -196,6 +197,7 @@ impl RuleIndex {
             match &rule.spec {
                 Spec::VirtualService(rule) => index.virtual_services.push(rule.clone()),
                 Spec::DestinationRule(rule) => index.destination_rules.push(rule.clone()),
+                Spec::EnvoyFilter(rule) => index.envoy_filters.push(rule.clone()),
                 Spec::Sidecar(rule) => index.sidecars.push(rule.clone()),
                 Spec::PeerAuthentication(rule) => index.peer_authentications.push(rule.clone()),
                 Spec::Gateway(rule) => index.gateways.push(rule.clone()),
@@ -232,6 +234,11 @@ impl RuleIndex {
     /// Telemetries.
     pub fn telemetries(&self) -> &[Arc<Telemetry>] {
         &self.telemetries
+    }
+
+    /// EnvoyFilters.
+    pub fn envoy_filters(&self) -> &[Arc<EnvoyFilter>] {
+        &self.envoy_filters
     }
 
     /// PeerAuthentications.
