@@ -178,6 +178,7 @@ pub(crate) fn sidecar(mesh: &MeshSnapshot, workload: &Workload) -> Option<Proxy>
         domain: domain.into(),
         labels: workload.meta.labels.clone(),
         place,
+        metadata: Arc::default(),
         generator: Generator::Envoy,
         capture,
         cluster_id: "".into(),

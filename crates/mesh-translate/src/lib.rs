@@ -19,6 +19,7 @@
 mod cluster;
 mod destination;
 mod endpoint;
+mod envoy_filter;
 mod features;
 mod grpc;
 mod http_filters;
@@ -39,4 +40,4 @@ pub use features::Features;
 pub use proxy::{Capture, Generator, NodeError, Place, Proxy};
 pub use resources::ProxyResources;
 pub use scope::ProxyScope;
-pub use translator::Translator;
+pub use translator::{Translator, Withdrawn};

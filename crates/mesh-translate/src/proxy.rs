@@ -3,6 +3,7 @@
 //! Source of names and meaning: istio `pilot/pkg/model/context.go` and
 //! `pkg/model/proxy.go`.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -33,6 +34,8 @@ pub struct Proxy {
     pub labels: Labels,
     /// Where it stands.
     pub place: Place,
+    /// Texts in its node's metadata, by which EnvoyFilters choose proxies.
+    pub metadata: Arc<HashMap<Name, Name>>,
     /// What it understands.
     pub generator: Generator,
     /// How connections reach it.
@@ -159,6 +162,7 @@ impl Proxy {
             domain: domain.into(),
             labels: metadata.labels(),
             place,
+            metadata: Arc::new(metadata.texts()),
             generator: generator(id, &metadata)?,
             capture: capture(id, &metadata)?,
             cluster_id: metadata.text("CLUSTER_ID").unwrap_or_default().into(),
@@ -195,6 +199,14 @@ impl<'a> Metadata<'a> {
             Kind::StringValue(text) => Some(text),
             _ => None,
         }
+    }
+
+    fn texts(&self) -> HashMap<Name, Name> {
+        let text = |(key, value): (&String, &Value)| match &value.kind {
+            Some(Kind::StringValue(text)) => Some((Name::from(key.as_str()), Name::from(text.as_str()))),
+            _ => None,
+        };
+        self.0.map(|fields| fields.fields.iter().filter_map(text).collect()).unwrap_or_default()
     }
 
     fn labels(&self) -> Labels {

@@ -21,6 +21,7 @@ use mesh_model::{Labels, Name, Service};
 pub(crate) use inbound::{Selecting, Unselected, own_ports};
 pub(crate) use visible::{Pinned, Visible, VisibleService};
 
+use crate::envoy_filter::Patches;
 use crate::memo::ById;
 use crate::mutual_tls::Modes;
 use crate::place::Place;
@@ -60,6 +61,8 @@ pub(crate) struct Outbound {
     pub(crate) visible: ById<Visible>,
     /// Endpoints that stand in clusters or listeners.
     pub(crate) pinned: ById<Pinned>,
+    /// What EnvoyFilters change on this side.
+    pub(crate) patches: Option<ById<Patches>>,
 }
 
 /// What decides how a proxy is called.
@@ -72,6 +75,8 @@ pub(crate) struct Inbound {
     /// without capture.
     pub(crate) bound: Option<Bound>,
     pub(crate) mesh: Settings,
+    /// What EnvoyFilters change on this side.
+    pub(crate) patches: Option<ById<Patches>>,
     /// Which connections it accepts.
     pub(crate) mutual_tls: Modes,
     /// Sorted by target port, then age; several services may share a target.

@@ -16,12 +16,13 @@ mod scoping;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use mesh_model::rules::MeshConfig;
+use mesh_model::rules::envoy_filter::Context;
 use mesh_model::world::{RuleIndex, ServiceIndex, WorkloadIndex};
-use mesh_model::{Diagnostic, MeshSnapshot};
+use mesh_model::{Diagnostic, MeshSnapshot, ObjectRef};
 use mesh_proto::resource::{Resource, ResourceSet};
 use mesh_proto::types;
 
@@ -33,6 +34,9 @@ use crate::scope::{Inbound, ProxyScope};
 use crate::{cluster, listener};
 use outbound::Outbounds;
 use scoping::Scoping;
+
+/// EnvoyFilters that a proxy is not patched with.
+pub type Withdrawn = Arc<BTreeSet<ObjectRef>>;
 
 /// Translates the mesh for proxies and remembers what it translated.
 ///
@@ -93,6 +97,7 @@ struct Inputs {
     services: ById<ServiceIndex>,
     workloads: ById<WorkloadIndex>,
     rules: ById<RuleIndex>,
+    withdrawn: Withdrawn,
 }
 
 /// What the proxies of one scope are told, as of some state of the endpoints.
@@ -133,17 +138,33 @@ impl Translator {
     /// services' EDS if only endpoints did; otherwise one translation for all
     /// proxies of a scope.
     pub fn resources(&self, snapshot: &Arc<MeshSnapshot>, proxy: &Arc<Proxy>) -> Arc<ProxyResources> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).resources(snapshot, proxy)
+        self.resources_without(snapshot, proxy, &Withdrawn::default())
+    }
+
+    /// As [`Translator::resources`], without the patches of some EnvoyFilters,
+    /// which the proxy refused.
+    pub fn resources_without(
+        &self,
+        snapshot: &Arc<MeshSnapshot>,
+        proxy: &Arc<Proxy>,
+        withdrawn: &Withdrawn,
+    ) -> Arc<ProxyResources> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).resources(snapshot, proxy, withdrawn)
     }
 
     /// What `proxy` sees of `snapshot`: equal scopes get equal resources.
     pub fn scope(&self, snapshot: &Arc<MeshSnapshot>, proxy: &Arc<Proxy>) -> ProxyScope {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).scoping.scope(snapshot, proxy)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).scoping.scope(snapshot, proxy, &Withdrawn::default())
     }
 }
 
 impl State {
-    fn resources(&mut self, snapshot: &Arc<MeshSnapshot>, proxy: &Arc<Proxy>) -> Arc<ProxyResources> {
+    fn resources(
+        &mut self,
+        snapshot: &Arc<MeshSnapshot>,
+        proxy: &Arc<Proxy>,
+        withdrawn: &Withdrawn,
+    ) -> Arc<ProxyResources> {
         self.turn(snapshot);
         let address = Arc::as_ptr(proxy) as usize;
         let inputs = Inputs {
@@ -151,6 +172,7 @@ impl State {
             services: ById::of(&snapshot.services),
             workloads: ById::of(&snapshot.workloads),
             rules: ById::of(&snapshot.rules),
+            withdrawn: withdrawn.clone(),
         };
         let known = self.proxies.get(&address).filter(|k| k.proxy.upgrade().is_some_and(|p| Arc::ptr_eq(&p, proxy)));
         let endpoints = snapshot.endpoints.id();
@@ -162,7 +184,7 @@ impl State {
             scope = self.scoping.still_holds(snapshot, &known.scope).then(|| known.scope.clone());
         }
         let last = known.map(|k| k.last.clone());
-        let scope = scope.unwrap_or_else(|| self.scoping.scope(snapshot, proxy));
+        let scope = scope.unwrap_or_else(|| self.scoping.scope(snapshot, proxy, withdrawn));
         let resources = self.of_scope(snapshot, &scope, last.as_ref());
         let known = Known { proxy: Arc::downgrade(proxy), inputs, scope, endpoints, last: resources.clone() };
         self.proxies.insert(address, known);
@@ -208,12 +230,17 @@ impl State {
         };
         let eds = self.outbounds.assignments(&scope.outbound, &outbound, snapshot, parent(types::ENDPOINT));
         let tables = self.outbounds.tables(&scope.outbound, &outbound, parent(types::ROUTE));
+        let extensions = match parent(types::EXTENSION_CONFIG) {
+            Some(parent) => successor(Some(parent), outbound.extensions.iter().cloned()),
+            None => outbound.extensions.clone(),
+        };
         let sets = BTreeMap::from([
             (types::CLUSTER, join(types::CLUSTER, &outbound.clusters, &inbound.clusters)),
             (types::ENDPOINT, eds),
             // Of two listeners with one name the later, the inbound, stays.
             (types::LISTENER, join(types::LISTENER, &outbound.listeners, &inbound.listeners)),
             (types::ROUTE, tables),
+            (types::EXTENSION_CONFIG, extensions),
         ]);
         let mut diagnostics: Vec<Diagnostic> =
             outbound.diagnostics.iter().chain(&inbound.diagnostics).cloned().collect();
@@ -248,11 +275,14 @@ fn inbound_part(scope: &Inbound) -> InboundPart {
     if scope.generator == Generator::Grpc {
         return InboundPart { clusters: Vec::new(), listeners: Vec::new(), diagnostics: Vec::new() };
     }
-    InboundPart {
-        clusters: cluster::inbound(scope),
-        listeners: listener::inbound(scope),
-        diagnostics: scope.mesh.telemetry.diagnostics(&scope.mesh),
+    let (mut clusters, mut listeners) = (cluster::inbound(scope), listener::inbound(scope));
+    let mut diagnostics = scope.mesh.telemetry.diagnostics(&scope.mesh);
+    if let Some(patches) = &scope.patches {
+        clusters = patches.clusters(Context::SidecarInbound, clusters, &mut diagnostics);
+        listeners = patches.listeners(Context::SidecarInbound, listeners, &mut diagnostics);
+        diagnostics.extend(patches.diagnostics().iter().cloned());
     }
+    InboundPart { clusters, listeners, diagnostics }
 }
 
 /// Scopes that are remembered (twice as many, in two generations).

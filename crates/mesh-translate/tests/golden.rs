@@ -112,6 +112,7 @@ fn kind(section: &str) -> Option<&'static str> {
         "endpoints" | "endpoint" => types::ENDPOINT,
         "listeners" | "listener" => types::LISTENER,
         "routes" | "route" => types::ROUTE,
+        "extensions" | "extension" => types::EXTENSION_CONFIG,
         _ => return None,
     })
 }

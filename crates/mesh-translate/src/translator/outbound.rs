@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use mesh_model::rules::envoy_filter::Context;
 use mesh_model::{Diagnostic, EndpointSet, MeshSnapshot, Resolution, ServiceKey};
 use mesh_proto::resource::{Resource, ResourceSet};
 
@@ -13,11 +14,13 @@ use crate::scope::Outbound;
 use crate::{cluster, endpoint, grpc, listener, route};
 
 /// Everything but endpoints, encoded.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Part {
     pub(super) clusters: Vec<Resource>,
     pub(super) listeners: Vec<Resource>,
     pub(super) routes: Vec<Resource>,
+    /// What filters fetch by ECDS.
+    pub(super) extensions: Arc<ResourceSet>,
     pub(super) diagnostics: Vec<Diagnostic>,
     /// Services whose endpoints come by EDS.
     services: BTreeMap<ServiceKey, Arc<cluster::Output>>,
@@ -55,6 +58,33 @@ impl Default for Outbounds {
     }
 }
 
+impl Part {
+    fn new() -> Self {
+        Self {
+            clusters: Vec::new(),
+            listeners: Vec::new(),
+            routes: Vec::new(),
+            extensions: Arc::new(ResourceSet::new([])),
+            diagnostics: Vec::new(),
+            services: BTreeMap::new(),
+        }
+    }
+
+    /// Applies what EnvoyFilters say of the side where calls leave.
+    fn patch(&mut self, scope: &Outbound) {
+        let Some(patches) = &scope.patches else { return };
+        self.diagnostics.extend(patches.diagnostics().iter().cloned());
+        if scope.generator == Generator::Grpc {
+            self.diagnostics.extend(patches.unused_by_grpc());
+            return;
+        }
+        let context = Context::SidecarOutbound;
+        self.clusters = patches.clusters(context, std::mem::take(&mut self.clusters), &mut self.diagnostics);
+        self.listeners = patches.listeners(context, std::mem::take(&mut self.listeners), &mut self.diagnostics);
+        self.extensions = Arc::new(ResourceSet::new(patches.extensions()));
+    }
+}
+
 impl Outbounds {
     /// Begins a new generation of what depends on a scope. What services
     /// depend on is bounded by their number instead: it is not asked for again
@@ -79,7 +109,7 @@ impl Outbounds {
     }
 
     fn translate(&mut self, scope: &Outbound) -> Part {
-        let mut part = Part::default();
+        let mut part = Part::new();
         for visible in &scope.visible.services {
             let key = visible.service.key();
             let named = matches!(visible.service.resolution, Resolution::DnsLb | Resolution::DnsRoundRobin);
@@ -119,10 +149,14 @@ impl Outbounds {
             }
         };
         for name in routes {
-            let table = route::outbound(scope, &assigned, &name, &mut part.diagnostics);
+            let mut table = route::outbound(scope, &assigned, &name, &mut part.diagnostics);
+            if let Some(patches) = scope.patches.as_ref().filter(|_| scope.generator == Generator::Envoy) {
+                patches.routes(Context::SidecarOutbound, &mut table);
+            }
             part.routes.push(Resource::new(table.name.as_str(), &table));
         }
         part.diagnostics.extend(assigned.diagnostics);
+        part.patch(scope);
         part
     }
 

@@ -1,12 +1,15 @@
 //! From a snapshot and a proxy to the scope, remembering what proxies share.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use mesh_model::rules::MeshConfig;
+use mesh_model::rules::envoy_filter::Context;
 use mesh_model::rules::telemetry::Role;
 use mesh_model::world::{RuleIndex, ServiceIndex};
-use mesh_model::{Labels, MeshSnapshot, Name, Workload};
+use mesh_model::{Labels, MeshSnapshot, Name, ObjectRef, Workload};
 
+use crate::envoy_filter::{self, Patches, Selection};
 use crate::features::Features;
 use crate::memo::{ById, Memo};
 use crate::mutual_tls::Modes;
@@ -24,6 +27,7 @@ use crate::telemetry::{self, Side, Subject};
 pub(super) struct Scoping {
     features: Features,
     rules: Option<(ById<RuleIndex>, Arc<Lookup>)>,
+    patches: Selection,
     services: Option<(ById<ServiceIndex>, Arc<Selecting>)>,
     unselected: Option<(u64, Arc<Unselected>)>,
     views: Memo<ViewKey, View>,
@@ -50,6 +54,7 @@ struct View {
 impl Scoping {
     pub(super) fn new(features: Features) -> Self {
         Self {
+            patches: Selection::default(),
             features,
             rules: None,
             services: None,
@@ -65,11 +70,17 @@ impl Scoping {
         self.pins.turn();
     }
 
-    pub(super) fn scope(&mut self, snapshot: &MeshSnapshot, proxy: &Proxy) -> ProxyScope {
+    pub(super) fn scope(
+        &mut self,
+        snapshot: &MeshSnapshot,
+        proxy: &Proxy,
+        withdrawn: &BTreeSet<ObjectRef>,
+    ) -> ProxyScope {
         let lookup = self.lookup(snapshot);
         let workload = workload(snapshot, proxy);
         let labels = workload.map_or(&proxy.labels, |w| &w.meta.labels).clone();
         let relevant = lookup.relevant(&labels);
+        let patches = self.patches(snapshot, proxy, &labels, withdrawn);
         let root = &snapshot.mesh.root_namespace;
         let sidecar = lookup.sidecar(proxy.namespace(), &labels, root);
         let policy = sidecar.and_then(|s| s.outbound_traffic_policy);
@@ -82,7 +93,9 @@ impl Scoping {
         let visible = self.visible(snapshot, key, &lookup, &labels);
         let pinned = self.pinned(snapshot, &visible);
         let settings = |role| settings(snapshot, proxy, &labels, &visible, role);
-        let inbound = self.inbound(snapshot, proxy, workload.map(|w| &**w), &labels, &lookup, settings(Role::Server));
+        let mut inbound =
+            self.inbound(snapshot, proxy, workload.map(|w| &**w), &labels, &lookup, settings(Role::Server));
+        inbound.patches = patches.inbound;
         let captured = proxy.capture != Capture::None;
         let own = if captured {
             proxy.addresses.iter().copied().find(|a| pinned.includes(*a))
@@ -109,6 +122,7 @@ impl Scoping {
             mesh: settings(Role::Client),
             visible: ById(visible),
             pinned: ById(pinned),
+            patches: patches.outbound,
         };
         ProxyScope { outbound, inbound }
     }
@@ -197,6 +211,29 @@ impl Scoping {
         pinned
     }
 
+    /// What EnvoyFilters change for a proxy; see [`Selection`].
+    fn patches(
+        &mut self,
+        snapshot: &MeshSnapshot,
+        proxy: &Proxy,
+        labels: &Labels,
+        withdrawn: &BTreeSet<ObjectRef>,
+    ) -> Sides {
+        self.patches.update(&snapshot.rules);
+        let subject = envoy_filter::Subject {
+            namespace: proxy.namespace(),
+            root: &snapshot.mesh.root_namespace,
+            labels,
+            version: &proxy.version,
+            metadata: &proxy.metadata,
+            withdrawn,
+        };
+        Sides {
+            outbound: self.patches.patches(subject, &[Context::SidecarOutbound]),
+            inbound: self.patches.patches(subject, &[Context::SidecarInbound]),
+        }
+    }
+
     fn inbound(
         &mut self,
         snapshot: &MeshSnapshot,
@@ -229,6 +266,7 @@ impl Scoping {
             families: Families::of(&proxy.addresses),
             bound,
             mesh,
+            patches: None,
             mutual_tls,
             ports: if proxy.generator == Generator::Grpc { Vec::new() } else { ports },
         }
@@ -250,6 +288,12 @@ fn settings(snapshot: &MeshSnapshot, proxy: &Proxy, labels: &Labels, visible: &V
         Generator::Grpc => Side::plain(),
     };
     Settings { mesh: ById::of(&snapshot.mesh), telemetry: Arc::new(side) }
+}
+
+/// The patches of both sides of a proxy.
+struct Sides {
+    outbound: Option<ById<Patches>>,
+    inbound: Option<ById<Patches>>,
 }
 
 /// The workload that the proxy says it stands beside or, if there is none of
