@@ -12,6 +12,7 @@ use crate::endpoint::LoadAssignment;
 use crate::error::ConfigError;
 
 mod parse;
+pub(crate) use parse::family;
 mod policy;
 pub(crate) mod protocol;
 #[cfg(test)]
@@ -130,6 +131,9 @@ pub struct OriginalDst {
     pub port_override: Option<u16>,
     /// Hosts that were not used for this long are forgotten (default 5 s).
     pub cleanup_interval: Duration,
+    /// The destination is a name that the request or the handshake gives: the dynamic forward proxy. Its address comes
+    /// as [`crate::PickContext::original_dst`].
+    pub names: Option<Arc<crate::dynamic::DnsCache>>,
 }
 
 /// How an endpoint is picked.
@@ -331,6 +335,14 @@ impl ClusterConfig {
 }
 
 impl Discovery {
+    /// How the names of destinations are resolved, if they are names.
+    pub fn names(&self) -> Option<&Arc<crate::dynamic::DnsCache>> {
+        match self {
+            Self::OriginalDst(original) => original.names.as_ref(),
+            _ => None,
+        }
+    }
+
     /// `EDS`, ... as on the wire.
     pub fn name(&self) -> &'static str {
         match self {
@@ -338,6 +350,7 @@ impl Discovery {
             Self::Eds { .. } => "EDS",
             Self::StrictDns(_) => "STRICT_DNS",
             Self::LogicalDns(_) => "LOGICAL_DNS",
+            Self::OriginalDst(OriginalDst { names: Some(_), .. }) => "envoy.clusters.dynamic_forward_proxy",
             Self::OriginalDst(_) => "ORIGINAL_DST",
         }
     }

@@ -50,6 +50,8 @@ pub enum FilterKind {
     Fault(Fault),
     /// `envoy.filters.http.grpc_stats`
     GrpcStats(GrpcStats),
+    /// `envoy.filters.http.dynamic_forward_proxy`: the forwarding itself resolves.
+    DynamicForwardProxy,
 }
 
 /// Every filter: message name of its configuration, and who reads it.
@@ -61,6 +63,9 @@ const TABLE: &[(&str, Parser)] = &[
     }),
     ("envoy.extensions.filters.http.grpc_stats.v3.FilterConfig", |at, any| {
         Ok(FilterKind::GrpcStats(GrpcStats::parse(at, &parse::unpack(at, any)?)?))
+    }),
+    ("envoy.extensions.filters.http.dynamic_forward_proxy.v3.FilterConfig", |at, any| {
+        crate::dynamic::filter(at, &parse::unpack(at, any)?).map(|_| FilterKind::DynamicForwardProxy)
     }),
 ];
 
@@ -148,7 +153,7 @@ pub(crate) fn on_request(
     rng: &mut impl RngCore,
 ) -> RequestDecision {
     let mut decision = RequestDecision::default();
-    if filters.iter().all(|f| matches!(f.kind, FilterKind::GrpcStats(_))) {
+    if filters.iter().all(|f| matches!(f.kind, FilterKind::GrpcStats(_) | FilterKind::DynamicForwardProxy)) {
         return decision;
     }
     let request = RequestView::of(parts);
@@ -162,7 +167,7 @@ pub(crate) fn on_request(
             (FilterKind::Fault(_), Some(Override::Fault(fault))) | (FilterKind::Fault(fault), _) => {
                 fault.inject(&request, matched, rng, &mut decision);
             }
-            (FilterKind::Cors | FilterKind::GrpcStats(_), _) => {}
+            (FilterKind::Cors | FilterKind::GrpcStats(_) | FilterKind::DynamicForwardProxy, _) => {}
         }
         if decision.reply.is_some() {
             break;

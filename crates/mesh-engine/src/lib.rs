@@ -62,6 +62,7 @@
 pub mod access_log;
 pub mod balance;
 pub mod cluster;
+pub mod dynamic;
 pub mod endpoint;
 pub mod error;
 pub mod explain;

@@ -6,7 +6,10 @@ use std::time::Duration;
 use mesh_proto::envoy::extensions::filters::network::tcp_proxy::v3 as xds;
 
 use crate::access_log::AccessLog;
+use crate::dynamic::DnsCache;
 use crate::error::{At, ConfigError};
+use crate::format::Template;
+use crate::headers::HeaderMutations;
 use crate::parse::{self, honour};
 
 /// A parsed `envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy`.
@@ -30,6 +33,35 @@ pub struct TcpProxy {
     pub access_log_flush_interval: Option<Duration>,
     /// Hash the source address for consistent-hash load balancing.
     pub hash_source_ip: bool,
+    /// The bytes go through an HTTP tunnel.
+    pub tunnel: Option<Tunnel>,
+    /// What the filters before it do with the server name of the client's handshake.
+    pub by_server_name: Option<ByServerName>,
+}
+
+/// `TcpProxy.TunnelingConfig`
+#[derive(Debug, Clone)]
+pub struct Tunnel {
+    /// Where the tunnel leads, as the CONNECT request names it.
+    pub hostname: Template,
+    /// POST instead of CONNECT, to this path.
+    pub post_path: Option<Box<str>>,
+    /// More headers of the request.
+    pub headers: HeaderMutations,
+}
+
+/// What a filter before the TCP proxy does with the server name.
+#[derive(Debug, Clone)]
+pub enum ByServerName {
+    /// `envoy.filters.network.sni_cluster`: it is the name of the cluster.
+    Cluster,
+    /// `envoy.filters.network.sni_dynamic_forward_proxy`: it is resolved, and leads to this port.
+    Resolve {
+        /// How.
+        cache: Arc<DnsCache>,
+        /// The port.
+        port: u16,
+    },
 }
 
 impl TcpProxy {
@@ -39,12 +71,12 @@ impl TcpProxy {
             honour [
                 stat_prefix idle_timeout access_log max_connect_attempts hash_policy
                 max_downstream_connection_duration access_log_flush_interval flush_access_log_on_connected
-                access_log_options cluster_specifier
+                access_log_options cluster_specifier tunneling_config
             ]
             // Only subset load balancing looks at it, and clusters that ask for that are refused.
             ignore [metadata_match]
             refuse [
-                on_demand downstream_idle_timeout upstream_idle_timeout backoff_options tunneling_config
+                on_demand downstream_idle_timeout upstream_idle_timeout backoff_options
                 max_downstream_connection_duration_jitter_percentage proxy_protocol_tlvs
                 proxy_protocol_tlv_merge_policy upstream_connect_mode max_early_data_bytes check_drain_close
             ]
@@ -77,7 +109,21 @@ impl TcpProxy {
             flush_access_log_on_connected: proto.flush_access_log_on_connected || options.flush_access_log_on_connected,
             access_log_flush_interval: parse::positive_duration(at, "access_log_flush_interval", interval)?,
             hash_source_ip: hash_source_ip(at, &proto.hash_policy)?,
+            tunnel: match &proto.tunneling_config {
+                Some(tunnel) => Some(Tunnel::parse(&at.field("tunneling_config"), tunnel)?),
+                None => None,
+            },
+            by_server_name: None,
         })
+    }
+
+    /// The cluster for one connection. `random` is any number; `server_name`
+    /// is that of its handshake.
+    pub fn cluster_for(&self, random: u64, server_name: Option<&str>) -> Arc<str> {
+        match (&self.by_server_name, server_name) {
+            (Some(ByServerName::Cluster), Some(name)) => name.into(),
+            _ => self.cluster(random).clone(),
+        }
     }
 
     /// The cluster for one connection. `random` is any number.
@@ -91,6 +137,27 @@ impl TcpProxy {
             }
         }
         &self.clusters[0].0
+    }
+}
+
+impl Tunnel {
+    fn parse(at: &At<'_>, proto: &xds::tcp_proxy::TunnelingConfig) -> Result<Self, ConfigError> {
+        honour!(at, proto, xds::tcp_proxy::TunnelingConfig =>
+            honour [hostname use_post headers_to_add post_path]
+            // They would go into filter state, which nothing here reads.
+            ignore [propagate_response_headers propagate_response_trailers]
+            refuse [request_id_extension request_id_header request_id_metadata_key formatters]
+        );
+        let hostname = parse::non_empty(at, "hostname", &proto.hostname)?;
+        if !proto.use_post && !proto.post_path.is_empty() {
+            return Err(at.rule("Can't set a post path when POST method isn't used"));
+        }
+        let path = if proto.post_path.is_empty() { "/" } else { &proto.post_path };
+        Ok(Self {
+            hostname: Template::parse(&at.field("hostname"), hostname)?,
+            post_path: proto.use_post.then(|| path.into()),
+            headers: HeaderMutations::parse(at, "tunnel", &proto.headers_to_add, &[])?,
+        })
     }
 }
 

@@ -7,19 +7,25 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use mesh_engine::balance::Resource;
+use mesh_engine::cluster::{ClusterConfig, UpstreamVersion};
 use mesh_engine::listener::FilterChain;
 use mesh_engine::route::Priority;
 use mesh_engine::tls::TlsFacts;
 use mesh_engine::{Facts, Host, Outcome, PickContext, ResponseFlags, TcpProxy};
 use tokio::time::Instant;
 
+use crate::tls::client::Inside;
 use crate::tls::stream::Stream;
 use crate::upstream::connect::{Opened, Purpose};
 use crate::upstream::pool::{Counted, millis};
 use crate::upstream::{Failure, Upstream};
 use crate::worker::{Entered, Worker};
 
+mod chunked;
 pub(crate) mod copy;
+mod tunnel;
+
+use tunnel::{Ask, Far};
 
 /// A downstream connection that goes to a cluster as it is.
 pub(crate) struct Session {
@@ -77,7 +83,9 @@ impl Session {
                 Some(copy::End::Closed) => {}
                 None => story.flags.insert(ResponseFlags::DURATION_TIMEOUT),
             }
-            counted.bytes(story.moved);
+            if let Some(counted) = counted {
+                counted.bytes(story.moved);
+            }
         } else {
             stats.downstream_cx_no_route.inc();
         }
@@ -105,9 +113,9 @@ impl Session {
     }
 
     /// Connects to an endpoint, trying others if that fails.
-    async fn connect(&self, story: &mut Story) -> Option<(Stream, Counted)> {
-        let name = self.tcp.cluster(self.worker.random());
-        let Some(upstream) = self.worker.shared.upstreams.get(name) else {
+    async fn connect(&self, story: &mut Story) -> Option<(Far, Option<Counted>)> {
+        let name = self.tcp.cluster_for(self.worker.random(), self.requested_server_name());
+        let Some(upstream) = self.worker.shared.upstreams.get(&name) else {
             story.flags.insert(ResponseFlags::NO_CLUSTER_FOUND);
             return None;
         };
@@ -119,22 +127,19 @@ impl Session {
                 upstream.stats.upstream_rq_retry.inc();
             }
             let host = self.pick(&upstream, &tried, story)?;
-            let Ok(permit) = upstream.cluster.admit(Resource::Connections, Priority::Default) else {
-                upstream.stats.upstream_cx_overflow.inc();
-                story.flags.insert(ResponseFlags::UPSTREAM_OVERFLOW);
-                return None;
-            };
             upstream.stats.upstream_rq_total.inc();
             story.host = Some(host.clone());
-            let counted = Counted::new(&upstream, &host, Some(permit), None);
-            let purpose = Purpose { client: Some((self.remote, self.local)), ..Purpose::default() };
-            match counted.open(&self.worker.shared, &config, &purpose).await {
-                Ok(Opened { stream, local, tls }) => {
-                    (story.upstream_local, story.upstream_tls) = (local, tls);
+            match self.reach(&upstream, &host, &config, story).await {
+                Err(Failure::Overflow) => {
+                    upstream.stats.upstream_cx_overflow.inc();
+                    story.flags.insert(ResponseFlags::UPSTREAM_OVERFLOW);
+                    return None;
+                }
+                Ok(far) => {
                     self.observe(&upstream, &host, Outcome::Connected);
                     story.failure = None;
                     story.flags = ResponseFlags::NONE;
-                    return Some((stream, counted));
+                    return Some(far);
                 }
                 Err(failure) => {
                     self.observe(
@@ -154,6 +159,58 @@ impl Session {
         upstream.stats.upstream_cx_connect_attempts_exceeded.inc();
         story.flags.insert(ResponseFlags::UPSTREAM_RETRY_LIMIT_EXCEEDED);
         None
+    }
+
+    /// Connects to one endpoint, through a tunnel if there is to be one.
+    async fn reach(
+        &self,
+        upstream: &Arc<Upstream>,
+        host: &Arc<Host>,
+        config: &Arc<ClusterConfig>,
+        story: &mut Story,
+    ) -> Result<(Far, Option<Counted>), Failure> {
+        let ask = self.tcp.tunnel.as_ref().map(|tunnel| Ask::new(tunnel, &self.facts()));
+        let ask = match ask {
+            Some(ask) if config.http.version == UpstreamVersion::Http2 => {
+                let pool = self.worker.pools.of(upstream, host, None);
+                let secure = config.transports.of(&host.labels).tls.is_some();
+                // Apart, so that a session without a tunnel stays small.
+                let tunnel = async { ask.over_http2(pool.h2(config, Priority::Default).await?.lease(), secure).await };
+                return Ok((in_time(config, Box::pin(tunnel)).await?, None));
+            }
+            other => other,
+        };
+        let permit = upstream.cluster.admit(Resource::Connections, Priority::Default);
+        let permit = permit.map_err(|_| Failure::Overflow)?;
+        let counted = Counted::new(upstream, host, Some(permit), None);
+        let inside = if ask.is_some() { Inside::Http1 } else { Inside::Bytes };
+        let purpose = Purpose { inside, client: Some((self.remote, self.local)), ..Purpose::default() };
+        let Opened { stream, local, tls } = counted.open(&self.worker.shared, config, &purpose).await?;
+        (story.upstream_local, story.upstream_tls) = (local, tls);
+        let far = match ask {
+            None => Far::Own(stream, Bytes::new()),
+            Some(ask) => in_time(config, Box::pin(ask.over_http1(stream))).await?,
+        };
+        Ok((far, Some(counted)))
+    }
+
+    fn requested_server_name(&self) -> Option<&str> {
+        self.server_name.as_deref().or(self.tls.as_ref().and_then(|t| t.server_name.as_deref()))
+    }
+
+    /// What is known of the session when it begins.
+    fn facts(&self) -> Facts<'_> {
+        Facts {
+            downstream_remote: Some(self.remote),
+            downstream_direct_remote: Some(self.remote),
+            downstream_local: Some(self.local),
+            filter_chain: Some(&self.chain.name),
+            server_name: self.requested_server_name(),
+            downstream_tls: self.tls.as_deref(),
+            connection_id: Some(self.id),
+            hostname: Some(&self.worker.shared.hostname),
+            ..Facts::default()
+        }
     }
 
     fn pick(&self, upstream: &Upstream, tried: &[Arc<Host>], story: &mut Story) -> Option<Arc<Host>> {
@@ -197,27 +254,24 @@ impl Session {
             duration: Some(began.elapsed()),
             bytes_received: story.moved.sent,
             bytes_sent: story.moved.received,
-            downstream_remote: Some(self.remote),
-            downstream_direct_remote: Some(self.remote),
-            downstream_local: Some(self.local),
             upstream_host: story.host.as_ref().map(|h| h.address),
             upstream_host_name: story.host.as_ref().map(|h| &*h.hostname).filter(|n| !n.is_empty()),
             upstream_local: story.upstream_local,
             upstream_cluster: story.upstream.as_ref().map(|u| &**u.cluster.name()),
             upstream_failure: story.failure.as_deref(),
             response_code: Some(0),
-            filter_chain: Some(&self.chain.name),
-            server_name: self.server_name.as_deref().or(self.tls.as_ref().and_then(|t| t.server_name.as_deref())),
-            downstream_tls: self.tls.as_deref(),
             upstream_tls: story.upstream_tls.as_deref(),
-            connection_id: Some(self.id),
-            hostname: Some(&shared.hostname),
             access_log_type: Some("TcpConnectionEnd"),
-            ..Facts::default()
+            ..self.facts()
         };
         let random = self.worker.random();
         for log in self.tcp.access_log.iter().filter(|l| l.wants(&facts, random)) {
             self.worker.logs.borrow_mut().append(&shared.logs, &log.sink, |out| log.write(&facts, out));
         }
     }
+}
+
+/// Runs what belongs to connecting within the cluster's connect timeout.
+async fn in_time<T>(config: &ClusterConfig, future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    tokio::time::timeout(config.connect_timeout, future).await.unwrap_or(Err(Failure::ConnectTimeout))
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use mesh_proto::Message;
 use mesh_proto::envoy::config::cluster::v3 as xds;
 use mesh_proto::envoy::config::core::v3 as core;
+use mesh_proto::envoy::extensions::clusters::dynamic_forward_proxy::v3 as dynamic;
 use mesh_proto::envoy::extensions::upstreams::http::v3::HttpProtocolOptions;
 use mesh_proto::origin;
 
@@ -13,6 +14,7 @@ use super::{
     ClusterConfig, Discovery, Dns, DnsFamily, LbPolicy, OriginalDst, TcpKeepalive, UpstreamHttp, UpstreamVersion,
     policy,
 };
+use crate::dynamic::DnsCache;
 use crate::endpoint::{LoadAssignment, Names};
 use crate::error::{At, ConfigError, Kind};
 use crate::parse::{self, honour};
@@ -105,7 +107,14 @@ fn discovery(at: &At<'_>, proto: &xds::Cluster) -> Result<Discovery, ConfigError
         Some(C::Type(value)) => T::try_from(*value).map_err(|_| at.field("type").invalid(value, "a DiscoveryType"))?,
         Some(C::ClusterType(custom)) => {
             let type_url = custom.typed_config.as_ref().map_or("", |a| a.type_url.as_str());
-            return Err(parse::unknown_extension(&at.field("cluster_type"), &custom.name, type_url));
+            let at = at.field("cluster_type");
+            return match &custom.typed_config {
+                Some(any) if mesh_proto::any::is::<dynamic::ClusterConfig>(any) => {
+                    let at = at.field("typed_config");
+                    named_destinations(&at, &parse::unpack(&at, any)?)
+                }
+                _ => Err(parse::unknown_extension(&at, &custom.name, type_url)),
+            };
         }
     };
     Ok(match kind {
@@ -124,16 +133,42 @@ fn discovery(at: &At<'_>, proto: &xds::Cluster) -> Result<Discovery, ConfigError
     })
 }
 
-fn dns(at: &At<'_>, proto: &xds::Cluster) -> Result<Dns, ConfigError> {
+/// The dynamic forward proxy: where to is what a client asks for.
+fn named_destinations(at: &At<'_>, proto: &dynamic::ClusterConfig) -> Result<Discovery, ConfigError> {
+    use dynamic::cluster_config::ClusterImplementationSpecifier as S;
+    honour!(at, proto, dynamic::ClusterConfig =>
+        honour [cluster_implementation_specifier]
+        // TLS without verification of names is what its transport socket says, or not.
+        ignore [allow_insecure_cluster_options]
+        refuse [allow_coalesced_connections]
+    );
+    let cache = match &proto.cluster_implementation_specifier {
+        Some(S::DnsCacheConfig(cache)) => DnsCache::parse(at, Some(cache))?,
+        Some(S::SubClustersConfig(_)) => return Err(at.field("sub_clusters_config").unsupported()),
+        None => DnsCache::parse(at, None)?,
+    };
+    Ok(Discovery::OriginalDst(OriginalDst {
+        cleanup_interval: cache.host_ttl,
+        names: Some(cache.into()),
+        ..OriginalDst::default()
+    }))
+}
+
+/// Reads `DnsLookupFamily`.
+pub(crate) fn family(at: &At<'_>, value: i32) -> Result<DnsFamily, ConfigError> {
     use xds::cluster::DnsLookupFamily as F;
-    let family = match F::try_from(proto.dns_lookup_family) {
+    Ok(match F::try_from(value) {
         Ok(F::Auto) => DnsFamily::Auto,
         Ok(F::V4Only) => DnsFamily::V4Only,
         Ok(F::V6Only) => DnsFamily::V6Only,
         Ok(F::V4Preferred) => DnsFamily::V4Preferred,
         Ok(F::All) => DnsFamily::All,
-        Err(_) => return Err(at.field("dns_lookup_family").invalid(proto.dns_lookup_family, "a DnsLookupFamily")),
-    };
+        Err(_) => return Err(at.field("dns_lookup_family").invalid(value, "a DnsLookupFamily")),
+    })
+}
+
+fn dns(at: &At<'_>, proto: &xds::Cluster) -> Result<Dns, ConfigError> {
+    let family = family(at, proto.dns_lookup_family)?;
     let refresh = more_than_a_millisecond(at, "dns_refresh_rate", proto.dns_refresh_rate.as_ref())?;
     let failure_refresh = match &proto.dns_failure_refresh_rate {
         None => None,

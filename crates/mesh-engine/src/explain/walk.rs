@@ -277,6 +277,10 @@ impl<'a> Walk<'a> {
         let detail = format!("{}, {}", config.discovery.name(), config.policy_name());
         self.step(StepKind::Cluster, cluster.name(), detail, &config.origins);
         if let Discovery::OriginalDst(original) = &config.discovery {
+            if original.names.is_some() {
+                self.step(StepKind::Endpoints, "(by name)", "wherever the name asked for leads".to_owned(), &[]);
+                return Ok(());
+            }
             let mut address = destination;
             if let Some(port) = original.port_override {
                 address.set_port(port);

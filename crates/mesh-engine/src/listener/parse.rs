@@ -6,6 +6,7 @@ use std::time::Duration;
 use mesh_proto::Message;
 use mesh_proto::envoy::config::listener::v3 as xds;
 use mesh_proto::envoy::extensions::filters::listener as filters;
+use mesh_proto::envoy::extensions::filters::network::sni_dynamic_forward_proxy::v3 as sni;
 use mesh_proto::origin;
 
 use super::{
@@ -18,7 +19,7 @@ use crate::error::{At, ConfigError, Kind};
 use crate::hcm::HttpConnectionManager;
 use crate::parse::{self, bool_or, honour};
 use crate::runtime::Routes;
-use crate::tcp::TcpProxy;
+use crate::tcp::{ByServerName, TcpProxy};
 
 pub(super) fn listener(proto: &xds::Listener, routes: &Routes) -> Result<Listener, ConfigError> {
     let at = At::root(Kind::Listener, &proto.name);
@@ -182,9 +183,10 @@ fn chain(at: &At<'_>, proto: &xds::FilterChain, routes: &Routes) -> Result<Filte
     })
 }
 
-/// One filter, which must be terminal: there is none here that is not.
+/// One terminal filter, and before it those that tell it what the server name means.
 fn network_filter(at: &At<'_>, filters: &[xds::Filter], routes: &Routes) -> Result<NetworkFilter, ConfigError> {
     let mut parsed = None;
+    let mut by_server_name = None;
     for (i, filter) in filters.iter().enumerate() {
         let at = at.index("filters", i);
         let any = match &filter.config_type {
@@ -200,7 +202,18 @@ fn network_filter(at: &At<'_>, filters: &[xds::Filter], routes: &Routes) -> Resu
                 let proto = parse::unpack(&typed, any)?;
                 NetworkFilter::Http(Arc::new(HttpConnectionManager::parse(&typed, &proto, routes)?))
             }
-            TCP_PROXY => NetworkFilter::Tcp(Arc::new(TcpProxy::parse(&typed, &parse::unpack(&typed, any)?)?)),
+            TCP_PROXY => {
+                let tcp = TcpProxy::parse(&typed, &parse::unpack(&typed, any)?)?;
+                NetworkFilter::Tcp(Arc::new(TcpProxy { by_server_name: by_server_name.take(), ..tcp }))
+            }
+            SNI_CLUSTER if parsed.is_none() => {
+                by_server_name = Some(ByServerName::Cluster);
+                continue;
+            }
+            SNI_FORWARD if parsed.is_none() => {
+                by_server_name = Some(sni_forward(&typed, &parse::unpack(&typed, any)?)?);
+                continue;
+            }
             _ => return Err(parse::unknown_extension(&at, &filter.name, &any.type_url)),
         };
         if let Some((_, previous)) = &parsed {
@@ -213,6 +226,25 @@ fn network_filter(at: &At<'_>, filters: &[xds::Filter], routes: &Routes) -> Resu
     parsed.map(|(filter, _)| filter).ok_or_else(|| {
         at.field("filters").missing("envoy.filters.network.http_connection_manager or envoy.filters.network.tcp_proxy")
     })
+}
+
+fn sni_forward(at: &At<'_>, proto: &sni::FilterConfig) -> Result<ByServerName, ConfigError> {
+    use sni::filter_config::PortSpecifier as P;
+    honour!(at, proto, sni::FilterConfig =>
+        honour [dns_cache_config port_specifier]
+        // Only other filters would read it.
+        ignore [save_upstream_address]
+        refuse []
+    );
+    let port = match &proto.port_specifier {
+        None => HTTPS_PORT,
+        Some(P::PortValue(value)) => match u16::try_from(*value) {
+            Ok(port) if port > 0 => port,
+            _ => return Err(at.field("port_value").invalid(value, "1 to 65535")),
+        },
+    };
+    let cache = Arc::new(crate::dynamic::DnsCache::parse(at, proto.dns_cache_config.as_ref())?);
+    Ok(ByServerName::Resolve { cache, port })
 }
 
 fn chain_match(at: &At<'_>, proto: Option<&xds::FilterChainMatch>) -> Result<ChainMatch, ConfigError> {
@@ -359,4 +391,8 @@ const LISTENER_FILTERS_TIMEOUT_DEFAULT: Duration = Duration::from_secs(15);
 const PREDICATE_DEPTH_MAX: usize = 16;
 const HTTP_CONNECTION_MANAGER: &str =
     "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
+const SNI_CLUSTER: &str = "envoy.extensions.filters.network.sni_cluster.v3.SniCluster";
+const SNI_FORWARD: &str = "envoy.extensions.filters.network.sni_dynamic_forward_proxy.v3.FilterConfig";
+/// Envoy's default.
+const HTTPS_PORT: u16 = 443;
 const TCP_PROXY: &str = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy";

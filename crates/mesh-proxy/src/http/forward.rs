@@ -338,7 +338,6 @@ impl Forwarding {
         };
         let down = self.exchange.down.clone();
         let version = match self.config.http.version {
-            _ if self.upgrade.is_some() => Version::HTTP_11,
             UpstreamVersion::Http1 => Version::HTTP_11,
             UpstreamVersion::Http2 => Version::HTTP_2,
             UpstreamVersion::Downstream if self.exchange.version == Version::HTTP_2 => Version::HTTP_2,
@@ -363,8 +362,10 @@ impl Forwarding {
         let body = self.body_for_try();
         let progress = self.exchange.progress.clone();
         let sending = Sending { pool, config: &self.config, priority: self.priority, progress };
+        let upgrade = self.upgrade.as_ref().filter(|_| version == Version::HTTP_2);
         let exchange = async {
             match version {
+                Version::HTTP_2 if upgrade.is_some() => sending.upgrade(parts, upgrade).await,
                 Version::HTTP_2 => sending.http2(parts, body).await,
                 _ => sending.http1(parts, body).await,
             }

@@ -4,7 +4,7 @@
 use http::header::{self, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderMap, Uri, Version};
+use http::{HeaderMap, Method, Uri, Version};
 
 /// Takes out what concerns one connection only (RFC 9110, 7.6.1). `te:
 /// trailers` stays: gRPC asks for it end to end.
@@ -39,12 +39,32 @@ fn strip_named(headers: &mut HeaderMap, connection: &HeaderValue) {
 
 /// The protocol that a request asks to switch to.
 pub(crate) fn upgrade_of(parts: &Parts) -> Option<&HeaderValue> {
-    if parts.version != Version::HTTP_11 {
+    // HTTP/2 has no such headers but those that `from_extended_connect` puts there.
+    if parts.version < Version::HTTP_11 {
         return None;
     }
     let upgrade = parts.headers.get(header::UPGRADE)?;
     let connection = parts.headers.get(header::CONNECTION)?.to_str().ok()?;
     connection.split(',').any(|t| t.trim().eq_ignore_ascii_case("upgrade")).then_some(upgrade)
+}
+
+/// An extended CONNECT (RFC 8441) becomes the upgrade that it stands for, so
+/// that routes and filters see one kind of upgrade only.
+pub(crate) fn from_extended_connect(parts: &mut Parts) {
+    let protocol = parts.extensions.remove::<hyper::ext::Protocol>().filter(|_| parts.method == Method::CONNECT);
+    let Some(protocol) = protocol.and_then(|p| HeaderValue::from_str(p.as_str()).ok()) else { return };
+    parts.method = Method::GET;
+    parts.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    parts.headers.insert(header::UPGRADE, protocol);
+}
+
+/// And back: an upgrade as HTTP/2 has it.
+pub(crate) fn to_extended_connect(parts: &mut Parts, protocol: &HeaderValue) {
+    to_http2(parts);
+    strip_hop_by_hop(&mut parts.headers);
+    parts.headers.remove(header::CONTENT_LENGTH);
+    parts.method = Method::CONNECT;
+    parts.extensions.insert(h2::ext::Protocol::from(protocol.to_str().unwrap_or_default()));
 }
 
 /// Makes `parts` an HTTP/1.1 request: path in the request line, host in the header.

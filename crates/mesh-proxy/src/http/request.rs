@@ -27,6 +27,9 @@ pub(crate) async fn serve(
     let mut exchange = Exchange::begin(&down, request.version());
     let (mut parts, body) = request.into_parts();
     let upgrade = parts.extensions.remove::<OnUpgrade>();
+    if parts.method == Method::CONNECT {
+        head::from_extended_connect(&mut parts);
+    }
     exchange.grpc = grpc::is_grpc(&parts.headers);
     if !body.is_end_stream() {
         exchange.progress = Some(Rc::new(Progress::default()));

@@ -11,7 +11,7 @@ use mesh_engine::{Outcome, ResponseFlags, grpc};
 use super::exchange::{Exchange, TimedOut};
 use crate::upstream::body::BodyError;
 use crate::upstream::h1::H1Body;
-use crate::upstream::h2::H2Body;
+use crate::upstream::h2::{H2Body, H2Stream};
 
 /// Where the bytes come from.
 pub(crate) enum Source {
@@ -19,6 +19,8 @@ pub(crate) enum Source {
     Local(Bytes),
     Http1(H1Body),
     Http2(H2Body),
+    /// Not a body: a stream that became a connection.
+    Upgraded(Box<H2Stream>),
 }
 
 /// See the module.
@@ -79,6 +81,7 @@ impl Body for ResponseBody {
             Source::Local(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Source::Http1(body) => Pin::new(body).poll_frame(cx),
             Source::Http2(body) => Pin::new(body).poll_frame(cx),
+            Source::Upgraded(_) => Poll::Ready(None),
         };
         match polled {
             Poll::Ready(Some(Ok(frame))) => {
@@ -118,6 +121,7 @@ impl Body for ResponseBody {
             Source::Local(bytes) => bytes.is_empty(),
             Source::Http1(body) => body.is_end_stream(),
             Source::Http2(body) => body.is_end_stream(),
+            Source::Upgraded(_) => true,
         }
     }
 
@@ -126,6 +130,7 @@ impl Body for ResponseBody {
             Source::Local(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Source::Http1(body) => body.size_hint(),
             Source::Http2(body) => body.size_hint(),
+            Source::Upgraded(_) => SizeHint::with_exact(0),
         }
     }
 }

@@ -126,6 +126,9 @@ async fn over_http2(down: &Rc<Downstream>, io: Io) {
             down.hcm.max_request_headers_kb.saturating_mul(1024).saturating_add(HEAD_SLACK_BYTES as u32),
         )
         .max_send_buf_size(SEND_BUFFER_BYTES_MAX);
+    if options.allow_connect {
+        builder.enable_connect_protocol();
+    }
     if let Some((interval, timeout)) = options.keepalive {
         builder.timer(TokioTimer::new()).keep_alive_interval(interval).keep_alive_timeout(timeout);
     }

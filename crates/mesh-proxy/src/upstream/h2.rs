@@ -4,6 +4,7 @@
 //! connection's one task writes what has gathered by its next turn.
 
 use std::cell::Cell;
+use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use mesh_engine::cluster::Http2Options;
 use mesh_engine::tls::TlsFacts;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use super::Failure;
@@ -159,6 +161,114 @@ impl Lease {
     }
 }
 
+impl Lease {
+    /// Opens a stream whose two bodies are a connection of their own: CONNECT, or a POST that never ends.
+    pub(crate) async fn open(self, head: Request<()>) -> Result<(Response<()>, H2Stream), Failure> {
+        if head.extensions().get::<h2::ext::Protocol>().is_some() {
+            self.wait_for_settings().await?;
+        }
+        let mut send = self.0.send.clone();
+        let ready = std::future::poll_fn(|cx| send.poll_ready(cx)).await;
+        let sent = ready.and_then(|()| send.send_request(head, false));
+        let (response, stream) = sent.map_err(|e| self.failed(&e))?;
+        let response = response.await.map_err(|e| self.failed(&e))?;
+        let (parts, recv) = response.into_parts();
+        let body = H2Stream { send: stream, recv, held: Bytes::new(), ended: false, _lease: self };
+        Ok((Response::from_parts(parts, ()), body))
+    }
+
+    /// Whether the other side takes extended CONNECT is in its settings, which
+    /// may come after the connection is up.
+    async fn wait_for_settings(&self) -> Result<(), Failure> {
+        for _ in 0..SETTINGS_LOOKS {
+            if self.0.send.is_extended_connect_protocol_enabled() {
+                return Ok(());
+            }
+            if self.0.closing.get() {
+                return Err(Failure::Terminated);
+            }
+            tokio::time::sleep(SETTINGS_PAUSE).await;
+        }
+        Err(Failure::Reset { refused: false })
+    }
+
+    fn failed(&self, error: &h2::Error) -> Failure {
+        if error.is_go_away() || error.is_io() {
+            self.0.closing.set(true);
+        }
+        stream_failure(error)
+    }
+}
+
+/// A stream as a connection.
+pub(crate) struct H2Stream {
+    send: SendStream<Bytes>,
+    recv: RecvStream,
+    held: Bytes,
+    ended: bool,
+    _lease: Lease,
+}
+
+impl H2Stream {
+    /// The response's body alone; nothing more is sent.
+    pub(crate) fn into_body(mut self) -> H2Body {
+        // A stream that was reset needs no end.
+        let _ = self.send.send_data(Bytes::new(), true);
+        H2Body { recv: self.recv, data_ended: false, _lease: self._lease }
+    }
+}
+
+impl AsyncRead for H2Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        while this.held.is_empty() {
+            match std::task::ready!(this.recv.poll_data(cx)) {
+                None => return Poll::Ready(Ok(())),
+                Some(Err(error)) => return Poll::Ready(Err(io::Error::other(error))),
+                Some(Ok(data)) => {
+                    // Room is given back as the bytes are asked for.
+                    let _ = this.recv.flow_control().release_capacity(data.len());
+                    this.held = data;
+                }
+            }
+        }
+        let n = this.held.len().min(buf.remaining());
+        buf.put_slice(&this.held.split_to(n));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for H2Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        this.send.reserve_capacity(buf.len());
+        let room = match this.send.capacity() {
+            0 => match std::task::ready!(this.send.poll_capacity(cx)) {
+                Some(Ok(room)) => room,
+                Some(Err(error)) => return Poll::Ready(Err(io::Error::other(error))),
+                None => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+            },
+            room => room,
+        };
+        let n = room.min(buf.len());
+        this.send.send_data(Bytes::copy_from_slice(&buf[..n]), false).map_err(io::Error::other)?;
+        Poll::Ready(Ok(n))
+    }
+
+    /// The connection's task writes what has gathered.
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !std::mem::replace(&mut self.ended, true) {
+            // A stream that was reset needs no end.
+            let _ = self.send.send_data(Bytes::new(), true);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
 /// Carries a request body into a stream.
 struct Pump {
     body: ReqBody,
@@ -295,5 +405,8 @@ async fn keep_alive(
 
 /// Response heads larger than this are refused by the codec.
 const HEADER_LIST_BYTES_MAX: u32 = 128 * 1024;
+/// An endpoint's settings come with its first packet; one that sends none for this long has no extended CONNECT.
+const SETTINGS_LOOKS: u32 = 200;
+const SETTINGS_PAUSE: std::time::Duration = std::time::Duration::from_millis(5);
 /// Body bytes of one stream that wait to be written.
 const SEND_BUFFER_BYTES_MAX: usize = 256 * 1024;

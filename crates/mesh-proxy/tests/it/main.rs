@@ -7,4 +7,5 @@ mod http;
 mod support;
 mod tcp;
 mod tls;
+mod tunnel;
 mod xds;

@@ -1,7 +1,7 @@
 //! TLS at both ends of a proxy.
 
 mod downstream;
-mod pki;
+pub(crate) mod pki;
 mod sds;
 mod upstream;
 

@@ -6,8 +6,9 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use http::header::{self, HeaderValue};
 use http::request::Parts;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use mesh_engine::cluster::ClusterConfig;
 use mesh_engine::route::Priority;
 use mesh_engine::tls::TlsFacts;
@@ -67,6 +68,27 @@ impl Sending<'_> {
                 Err((failure, _)) => return Err(failure),
             }
         }
+    }
+
+    /// An upgrade over HTTP/2. What accepts it looks as on HTTP/1.1.
+    pub(super) async fn upgrade(
+        &self,
+        mut parts: Parts,
+        protocol: Option<&HeaderValue>,
+    ) -> Result<Response<Source>, Failure> {
+        let Some(protocol) = protocol else { return Err(Failure::Protocol) };
+        head::to_extended_connect(&mut parts, protocol);
+        let h2 = self.pool.h2(self.config, self.priority).await?;
+        let tls = h2.tls.clone();
+        let (response, stream) = h2.lease().open(Request::from_parts(parts, ())).await?;
+        let (mut parts, ()) = response.into_parts();
+        parts.extensions.extend(tls_of(tls.as_ref()));
+        if !parts.status.is_success() {
+            return Ok(Response::from_parts(parts, Source::Http2(stream.into_body())));
+        }
+        parts.status = StatusCode::SWITCHING_PROTOCOLS;
+        parts.headers.insert(header::UPGRADE, protocol.clone());
+        Ok(Response::from_parts(parts, Source::Upgraded(Box::new(stream))))
     }
 }
 
