@@ -97,6 +97,9 @@ pub struct Options {
     pub service_node: Option<String>,
     /// Overrides `node.locality.zone` (`--service-zone`).
     pub service_zone: Option<String>,
+    /// Names that clients ask for (dynamic forward proxy) may lead to this
+    /// machine and its link (`--allow-local-destinations`).
+    pub allow_local_destinations: bool,
     /// Serve, or validate and return (`--mode`).
     pub mode: Mode,
 }
@@ -122,6 +125,7 @@ impl Default for Options {
             service_cluster: None,
             service_node: None,
             service_zone: None,
+            allow_local_destinations: false,
             mode: Mode::default(),
         }
     }
@@ -157,6 +161,7 @@ impl Options {
     fn set_switch(&mut self, flag: &str) -> bool {
         match flag {
             "--disable-hot-restart" => self.disable_hot_restart = true,
+            "--allow-local-destinations" => self.allow_local_destinations = true,
             "--allow-unknown-static-fields" | "--allow-unknown-fields" => self.allow_unknown_static_fields = true,
             "--reject-unknown-dynamic-fields"
             | "--ignore-unknown-dynamic-fields"

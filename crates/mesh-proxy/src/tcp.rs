@@ -10,10 +10,12 @@ use mesh_engine::balance::Resource;
 use mesh_engine::cluster::{ClusterConfig, UpstreamVersion};
 use mesh_engine::listener::FilterChain;
 use mesh_engine::route::Priority;
+use mesh_engine::tcp::ByServerName;
 use mesh_engine::tls::TlsFacts;
 use mesh_engine::{Facts, Host, Outcome, PickContext, ResponseFlags, TcpProxy};
 use tokio::time::Instant;
 
+use crate::dynamic::Unresolved;
 use crate::tls::client::Inside;
 use crate::tls::stream::Stream;
 use crate::upstream::connect::{Opened, Purpose};
@@ -121,12 +123,20 @@ impl Session {
         };
         story.upstream = Some(upstream.clone());
         let config = upstream.cluster.config();
+        let destination = match self.destination(&config).await {
+            Ok(destination) => destination,
+            Err(error) => {
+                story.flags.insert(ResponseFlags::DNS_RESOLUTION_FAILED);
+                story.failure = Some(error.reason());
+                return None;
+            }
+        };
         let mut tried = Vec::new();
         for attempt in 0..self.tcp.max_connect_attempts.max(1) {
             if attempt > 0 {
                 upstream.stats.upstream_rq_retry.inc();
             }
-            let host = self.pick(&upstream, &tried, story)?;
+            let host = self.pick(&upstream, destination, &tried, story)?;
             upstream.stats.upstream_rq_total.inc();
             story.host = Some(host.clone());
             match self.reach(&upstream, &host, &config, story).await {
@@ -213,12 +223,31 @@ impl Session {
         }
     }
 
-    fn pick(&self, upstream: &Upstream, tried: &[Arc<Host>], story: &mut Story) -> Option<Arc<Host>> {
+    /// Where the session is going: to the server that its handshake names, if
+    /// filter and cluster say so, else to where it was going.
+    async fn destination(&self, config: &ClusterConfig) -> Result<Option<SocketAddr>, Unresolved> {
+        match (config.discovery.names(), &self.tcp.by_server_name, self.requested_server_name()) {
+            (Some(_), Some(ByServerName::Resolve { cache, port }), Some(name)) => {
+                Ok(Some(SocketAddr::new(self.worker.names.resolve(cache, name).await?, *port)))
+            }
+            // Without a name there is no endpoint.
+            (Some(_), _, _) => Ok(None),
+            (None, _, _) => Ok(self.original_dst),
+        }
+    }
+
+    fn pick(
+        &self,
+        upstream: &Upstream,
+        destination: Option<SocketAddr>,
+        tried: &[Arc<Host>],
+        story: &mut Story,
+    ) -> Option<Arc<Host>> {
         let context = PickContext {
             hash: self.tcp.hash_source_ip.then(|| self.source_hash()),
             previous: tried,
             avoid_attempts: tried.len() as u32,
-            original_dst: self.original_dst,
+            original_dst: destination,
             headers: None,
         };
         let picked = upstream.cluster.pick_endpoint(&context, &mut *self.worker.rng.borrow_mut());

@@ -33,6 +33,8 @@ pub(crate) struct Shared {
     pub(crate) hostname: String,
     pub(crate) drain_time: Duration,
     pub(crate) drain_strategy: DrainStrategy,
+    /// Names that clients ask for may lead to this machine.
+    pub(crate) local_destinations: bool,
     /// `/healthcheck/fail`
     pub(crate) failing: AtomicBool,
     /// Downstream connections of all workers.
@@ -53,6 +55,7 @@ impl Shared {
                 .map_or_else(|_| String::new(), |h| h.trim().to_owned()),
             drain_time: options.drain_time,
             drain_strategy: options.drain_strategy,
+            local_destinations: options.allow_local_destinations,
             failing: AtomicBool::new(false),
             open: AtomicU64::new(0),
             connection_ids: AtomicU64::new(1),
@@ -71,6 +74,8 @@ pub(crate) struct Worker {
     pub(crate) rng: RefCell<SmallRng>,
     pub(crate) logs: RefCell<Pending>,
     pub(crate) connections: Connections,
+    /// Names that clients ask for.
+    pub(crate) names: crate::dynamic::Names,
     /// Handshakes with clients under way.
     pub(crate) handshakes: Cell<usize>,
 }
@@ -79,6 +84,7 @@ impl Worker {
     pub(crate) fn new(shared: Arc<Shared>) -> Rc<Self> {
         Rc::new(Self {
             pools: Pools::new(shared.clone()),
+            names: crate::dynamic::Names::new(shared.local_destinations),
             shared,
             // Seeded from the system once; no system call per request after that.
             rng: RefCell::new(SmallRng::from_os_rng()),

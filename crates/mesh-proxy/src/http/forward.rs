@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
@@ -27,12 +28,15 @@ use super::reply::{no_host_reply, reply_to, timeout_reply};
 use super::request::{Answered, finish, keep_head};
 use super::response::{ResponseBody, Source};
 use super::{head, upgrade};
+use crate::dynamic::Unresolved;
 use crate::upstream::body::{Replay, ReqBody};
-use crate::upstream::pool::{Apart, millis};
+use crate::upstream::pool::millis;
 use crate::upstream::{Failure, Upstream};
 
+mod destination;
 mod send;
 
+use destination::unresolved_reply;
 use send::Sending;
 
 /// One request on its way to a cluster.
@@ -47,6 +51,8 @@ struct Forwarding {
     body: Body,
     upgrade: Option<HeaderValue>,
     hash: Option<u64>,
+    /// Where its own host is, once that is resolved.
+    destination: Option<SocketAddr>,
 }
 
 /// The request's body, as far as further tries are concerned.
@@ -63,6 +69,7 @@ enum Tried {
     TimedOut(TimedOut),
     PerTryTimeout,
     NoHost(PickError),
+    Unresolved(Unresolved),
 }
 
 /// Forwards the request, whose route says so.
@@ -142,6 +149,7 @@ impl Forwarding {
             body: Body::None,
             upgrade,
             hash: None,
+            destination: None,
             exchange,
         };
         if let Some(matched) = this.exchange.matched.take() {
@@ -269,7 +277,7 @@ impl Forwarding {
             Tried::Failed(Failure::Downstream) => None,
             Tried::Failed(_) => Some(TryResult::Reset { request_sent: true }),
             Tried::PerTryTimeout => Some(TryResult::PerTryTimeout),
-            Tried::TimedOut(_) | Tried::NoHost(_) => None,
+            Tried::TimedOut(_) | Tried::NoHost(_) | Tried::Unresolved(_) => None,
         };
         let stats = self.upstream.stats.clone();
         let verdict = match (&result, &mut self.retries) {
@@ -306,6 +314,11 @@ impl Forwarding {
             }
             Tried::PerTryTimeout => Err(timeout_reply(TimedOut::Route)),
             Tried::TimedOut(which) => Err(timeout_reply(which)),
+            Tried::Unresolved(error) => {
+                self.exchange.failure = Some(error.reason());
+                self.exchange.unreached = Some(self.upstream.clone());
+                Err(unresolved_reply(&error))
+            }
             Tried::NoHost(error) => {
                 stats.upstream_cx_none_healthy.inc();
                 self.exchange.unreached = Some(self.upstream.clone());
@@ -332,6 +345,9 @@ impl Forwarding {
 
     /// One try: an endpoint, a connection to it, and the exchange of heads.
     async fn attempt(&mut self, mut parts: Parts, permit: Option<Permit>, retry_permit: Option<Permit>) -> Tried {
+        if let Err(error) = self.resolve(&parts).await {
+            return Tried::Unresolved(error);
+        }
         let host = match self.pick(&parts) {
             Ok(host) => host,
             Err(error) => return Tried::NoHost(error),
@@ -384,26 +400,6 @@ impl Forwarding {
         self.conclude(result)
     }
 
-    /// What sets the request's connection apart from others to the same host;
-    /// `None` for nearly all clusters.
-    fn apart(&self, parts: &Parts) -> Option<Apart> {
-        let transports = &self.config.transports;
-        let by_name = self.config.http.auto_sni.as_ref().filter(|a| a.ask);
-        let by_client = transports.all().any(|s| s.proxy_protocol.is_some());
-        if by_name.is_none() && !by_client {
-            return None;
-        }
-        let down = &self.exchange.down;
-        let name = by_name.and_then(|auto| {
-            let header = auto.header.as_ref().and_then(|h| parts.headers.get(h)?.to_str().ok());
-            let host = header.unwrap_or(RequestView::of(parts).authority);
-            let host = mesh_engine::route::host_without_port(host);
-            // An address is never a server name (RFC 6066, 3).
-            (!host.is_empty() && host.parse::<std::net::IpAddr>().is_err()).then(|| Arc::from(host))
-        });
-        Some(Apart { server_name: name, client: by_client.then_some((down.remote, down.local)) })
-    }
-
     fn pick(&mut self, parts: &Parts) -> Result<Arc<Host>, PickError> {
         let policy = self.retries.as_ref().and_then(RetryState::policy);
         let avoid = policy.filter(|p| p.avoid_previous_hosts).map_or(0, |p| p.host_selection_attempts);
@@ -412,7 +408,7 @@ impl Forwarding {
             hash: self.hash,
             previous: &self.tried,
             avoid_attempts: avoid,
-            original_dst: down.original_dst,
+            original_dst: self.destination.or(down.original_dst.filter(|_| self.config.discovery.names().is_none())),
             headers: Some(&parts.headers),
         };
         let host = self.upstream.cluster.pick_endpoint(&context, &mut *down.worker.rng.borrow_mut())?;

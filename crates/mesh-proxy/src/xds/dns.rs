@@ -44,7 +44,7 @@ async fn resolve(config: ClusterConfig, found: Sender<Resolved>) {
         Discovery::LogicalDns(dns) => (dns.clone(), true),
         _ => return,
     };
-    let resolver = resolver(&dns);
+    let resolver = resolver(dns.family);
     let mut last: HashMap<String, Vec<IpAddr>> = HashMap::new();
     let mut failures = 0u32;
     loop {
@@ -92,7 +92,8 @@ fn pause(dns: &Dns, failures: u32, expires: Option<Instant>) -> Duration {
     pause.saturating_sub(jitter.mul_f64(rand::rng().random::<f64>())).max(PAUSE_MIN)
 }
 
-fn resolver(dns: &Dns) -> Option<TokioResolver> {
+/// The system's resolver; `None` if it cannot be had.
+pub(crate) fn resolver(family: DnsFamily) -> Option<TokioResolver> {
     let mut builder = match TokioResolver::builder_tokio() {
         Ok(builder) => builder,
         Err(error) => {
@@ -100,7 +101,7 @@ fn resolver(dns: &Dns) -> Option<TokioResolver> {
             return None;
         }
     };
-    builder.options_mut().ip_strategy = match dns.family {
+    builder.options_mut().ip_strategy = match family {
         DnsFamily::Auto => LookupIpStrategy::Ipv6thenIpv4,
         DnsFamily::V4Only => LookupIpStrategy::Ipv4Only,
         DnsFamily::V6Only => LookupIpStrategy::Ipv6Only,
@@ -110,7 +111,8 @@ fn resolver(dns: &Dns) -> Option<TokioResolver> {
     builder.build().ok()
 }
 
-async fn lookup(resolver: Option<&TokioResolver>, name: &str) -> Result<(Vec<IpAddr>, Instant), String> {
+/// The addresses of a name, and until when that holds.
+pub(crate) async fn lookup(resolver: Option<&TokioResolver>, name: &str) -> Result<(Vec<IpAddr>, Instant), String> {
     if let Ok(address) = name.parse() {
         return Ok((vec![address], Instant::now() + Duration::from_secs(3600)));
     }

@@ -30,13 +30,18 @@ impl Drop for Proxy {
 impl Proxy {
     /// Starts one from a bootstrap; `admin` on a free port is added.
     pub(crate) fn start(yaml: &str) -> Self {
+        Self::start_with(yaml, Options::default())
+    }
+
+    /// As [`Proxy::start`], with more options.
+    pub(crate) fn start_with(yaml: &str, options: Options) -> Self {
         let admin = "\nadmin: {address: {socket_address: {address: 127.0.0.1, port_value: 0}}}\n";
         let options = Options {
             config_yaml: Some(format!("{yaml}{admin}")),
             concurrency: Some(1),
             drain_time: Duration::from_secs(3),
             file_flush_interval: Duration::from_millis(20),
-            ..Options::default()
+            ..options
         };
         let handle = mesh_proxy::start(options).unwrap_or_else(|e| panic!("{e}"));
         Self { handle }

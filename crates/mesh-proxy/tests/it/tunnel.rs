@@ -109,7 +109,9 @@ fn a_tunnel_that_is_refused_ends_the_connection() {
         head(&mut stream);
         stream.write_all(b"HTTP/1.1 403 Forbidden\r\n\r\n").unwrap();
     });
-    assert_eq!(connect(&proxy).read(&mut [0]).unwrap_or(0), 0);
+    let mut client = connect(&proxy);
+    client.write_all(b"ping").unwrap();
+    assert_eq!(client.read(&mut [0]).unwrap_or(0), 0);
     eventually("the attempt is counted", || proxy.stat("cluster.web.test.upstream_cx_connect_attempts_exceeded") == 1);
 }
 
