@@ -13,6 +13,7 @@
 //! Deliberately absent: files and watching (`mesh-platform`), and what holds
 //! between objects (`mesh-model`'s world, `mesh-translate`).
 
+pub mod analysis;
 pub mod base64;
 pub mod document;
 pub mod reader;

@@ -21,12 +21,14 @@ pub(crate) mod rules;
 mod shape;
 mod structure;
 mod tables;
+mod verdict;
 #[cfg(test)]
 mod tests;
 
 use mesh_model::{Diagnostic, Kind, Severity};
 
 pub use at::At;
+pub use verdict::verdict;
 
 use crate::document::Object;
 use crate::reader::{Fallback, Log};

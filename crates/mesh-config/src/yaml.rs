@@ -156,6 +156,20 @@ impl Node {
         }
     }
 
+    /// The tree with every value and key on `line`: that of an object which came
+    /// from elsewhere and is known to stand there.
+    pub fn on_line(&self, line: u32) -> Node {
+        let value = match &self.value {
+            Value::List(items) => Value::List(Arc::new(items.iter().map(|item| item.on_line(line)).collect())),
+            Value::Map(map) => {
+                let entry = |(key, node): &(Key, Node)| (Key { line, ..key.clone() }, node.on_line(line));
+                Value::Map(Arc::new(Map { entries: map.entries.iter().map(entry).collect() }))
+            }
+            other => other.clone(),
+        };
+        Node { value, line, column: self.column }
+    }
+
     /// What it is, in a few words for its author: `"abc"`, `12`, `a list`.
     pub fn describe(&self) -> String {
         match &self.value {

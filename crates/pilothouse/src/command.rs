@@ -4,11 +4,13 @@
 //! enter it in [`Command`] and [`run`]. The golden of the help text reminds.
 
 mod agent;
+mod analyze;
 mod demo;
 mod discovery;
 mod explain;
 mod proxy;
 mod up;
+mod validate;
 mod version;
 
 use crate::failure::Result;
@@ -31,6 +33,8 @@ pub(crate) enum Command {
     Agent(agent::Args),
     Proxy(proxy::Args),
     Explain(explain::Args),
+    Validate(validate::Args),
+    Analyze(analyze::Args),
     Version(version::Args),
 }
 
@@ -43,6 +47,8 @@ pub(crate) fn run(command: Command) -> Result {
         Command::Agent(args) => agent::run(args),
         Command::Proxy(args) => proxy::run(args),
         Command::Explain(args) => explain::run(args),
+        Command::Validate(args) => validate::run(&args),
+        Command::Analyze(args) => analyze::run(&args),
         Command::Version(args) => version::run(&args),
     }
 }

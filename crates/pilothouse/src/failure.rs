@@ -1,7 +1,8 @@
 //! Why a command failed, in one message, and the exit code that says so.
 //!
 //! The codes are `sysexits.h`'s, as istioctl uses them: 64 for a command line
-//! that cannot be understood, 65 for input that is wrong, 1 for the rest.
+//! that cannot be understood, 65 for input that is wrong, 79 for issues that an
+//! analysis finds, 1 for the rest.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -14,6 +15,8 @@ pub(crate) enum Failure {
     Usage(String),
     /// Files, manifests or answers that are not what they should be.
     Data(String),
+    /// An analysis found what must not be.
+    Issues(String),
     /// Everything else: a port in use, a peer that is away.
     Other(String),
 }
@@ -27,6 +30,7 @@ impl Failure {
         ExitCode::from(match self {
             Failure::Usage(_) => USAGE,
             Failure::Data(_) => DATA,
+            Failure::Issues(_) => ISSUES,
             Failure::Other(_) => OTHER,
         })
     }
@@ -39,7 +43,7 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Failure::Usage(text) | Failure::Data(text) | Failure::Other(text)) = self;
+        let (Failure::Usage(text) | Failure::Data(text) | Failure::Issues(text) | Failure::Other(text)) = self;
         f.write_str(text)
     }
 }
@@ -72,4 +76,6 @@ pub(crate) fn usage(error: &clap::Error) -> ExitCode {
 const USAGE: u8 = 64;
 /// `EX_DATAERR`
 const DATA: u8 = 65;
+/// istioctl's code for analyses that find issues.
+const ISSUES: u8 = 79;
 const OTHER: u8 = 1;

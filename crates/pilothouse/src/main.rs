@@ -5,11 +5,13 @@
 //! other crates together and print what those decide.
 
 mod command;
+mod excerpt;
 mod explanation;
 mod failure;
 mod proxies;
 mod report;
 mod signals;
+mod sources;
 mod terminal;
 mod web;
 
