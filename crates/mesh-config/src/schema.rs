@@ -21,9 +21,9 @@ pub(crate) mod rules;
 mod shape;
 mod structure;
 mod tables;
-mod verdict;
 #[cfg(test)]
 mod tests;
+mod verdict;
 
 use mesh_model::{Diagnostic, Kind, Severity};
 

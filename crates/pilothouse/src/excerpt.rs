@@ -34,7 +34,15 @@ impl Layout {
 
     /// `head`, painted, then `text`; under them line `number` of `file` with a
     /// caret below its first character, if there is such a line.
-    pub(crate) fn finding(&self, style: Style, head: &str, text: &str, lines: &Lines, file: &str, number: u32) -> String {
+    pub(crate) fn finding(
+        &self,
+        style: Style,
+        head: &str,
+        text: &str,
+        lines: &Lines,
+        file: &str,
+        number: u32,
+    ) -> String {
         let whole = format!("{head} {text}");
         let mut wrapped = match self.width {
             Some(width) => terminal::wrap("", &whole, width.saturating_sub(HANG)),
@@ -80,7 +88,8 @@ mod tests {
     fn shown(width: Option<usize>, line: &str, text: &str) -> String {
         let source = Source { name: "f.yaml".into(), bytes: format!("a:\n{line}\n").into_bytes() };
         let lines = Lines::of(&[source]);
-        let painted = Layout::new(width).finding(Style::new(), "Error [IST0101] (Pod a f.yaml:2)", text, &lines, "f.yaml", 2);
+        let painted =
+            Layout::new(width).finding(Style::new(), "Error [IST0101] (Pod a f.yaml:2)", text, &lines, "f.yaml", 2);
         anstream::adapter::strip_str(&painted).to_string()
     }
 

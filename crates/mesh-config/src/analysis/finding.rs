@@ -156,11 +156,11 @@ impl Filter {
         let namespace = if *object.kind == *"Namespace" { &object.name } else { &object.namespace };
         let in_scope = self.namespaces.is_empty() || namespace.is_empty() || self.namespaces.contains(namespace);
         let hushed = object.annotations.get(SUPPRESS).unwrap_or_default();
-        in_scope
-            && !hushed.split(',').map(str::trim).any(|code| code == "*" || code == finding.code.id)
-            && !self.suppressions.iter().any(|suppression| suppression.covers(finding))
-            // What is only assumed to be there is nobody's to repair.
-            && !(object.file.is_empty() && object.annotations.is_empty() && &*object.name == "istio-ingressgateway-default")
+        let hushed = hushed.split(',').map(str::trim).any(|code| code == "*" || code == finding.code.id);
+        let suppressed = self.suppressions.iter().any(|suppression| suppression.covers(finding));
+        // What is only assumed to be there is nobody's to repair.
+        let assumed = object.file.is_empty() && &*object.name == "istio-ingressgateway-default";
+        in_scope && !hushed && !suppressed && !assumed
     }
 }
 

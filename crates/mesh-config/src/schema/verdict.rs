@@ -51,6 +51,6 @@ fn of_object(object: &Object, mesh: &MeshConfig) -> Vec<Diagnostic> {
 fn says_the_same(a: &Diagnostic, b: &Diagnostic) -> bool {
     let both_refuse = a.severity == Severity::Error && b.severity == Severity::Error;
     let near = a.field.starts_with(&b.field) || b.field.starts_with(&a.field);
-    let same_field = a.field == b.field && a.code == b.code;
+    let same_field = a.field == b.field && (a.code == b.code || a.severity == b.severity);
     same_field || (both_refuse && (near || a.location == b.location))
 }

@@ -209,8 +209,12 @@ fn outcome(args: &Args, found: &[Finding], unreadable: &[Unreadable]) -> Result 
     }
     let issues = found.iter().filter(|finding| finding.code.level <= args.failure_threshold).count();
     if issues > 0 {
-        let namespace = if args.all_namespaces { "all namespaces".to_owned() } else { format!("namespace {}", args.namespace) };
-        return Err(Failure::Issues(format!("the analysis of {namespace} found {issues} issues of level {} and above", args.failure_threshold)));
+        let namespace =
+            if args.all_namespaces { "all namespaces".to_owned() } else { format!("namespace {}", args.namespace) };
+        return Err(Failure::Issues(format!(
+            "the analysis of {namespace} found {issues} issues of level {} and above",
+            args.failure_threshold
+        )));
     }
     match unreadable.len() {
         0 => Ok(()),

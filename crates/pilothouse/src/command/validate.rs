@@ -37,8 +37,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result {
     let paths: Vec<PathBuf> = args.paths.iter().chain(&args.files).cloned().collect();
     let sources = sources::read(&paths)?;
-    let found: Vec<(&Source, Vec<Diagnostic>)> =
-        sources.iter().map(|source| (source, findings(source))).collect();
+    let found: Vec<(&Source, Vec<Diagnostic>)> = sources.iter().map(|source| (source, findings(source))).collect();
     terminal::print(&match args.output {
         Output::Text => text(&found, &Layout::of_stdout(), &Lines::of(&sources)),
         Output::Json => json(&found),

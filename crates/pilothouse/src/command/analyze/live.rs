@@ -27,8 +27,7 @@ pub(super) fn can_run(analyzer: &Analyzer) -> bool {
         "serviceentry.ConflictingServiceEntryProtocolAnalyzer",
         "telemetry.DefaultSelectorAnalyzer",
     ];
-    RULES.contains(&analyzer.name)
-        || analyzer.name.starts_with("schema.ValidationAnalyzer.")
+    RULES.contains(&analyzer.name) || analyzer.name.starts_with("schema.ValidationAnalyzer.")
 }
 
 /// The rules and services of the control plane at `pilot` (a URL or `host:port`).
@@ -70,10 +69,15 @@ fn service(entry: &Json) -> Option<Object> {
     if attributes["ServiceRegistry"].as_str() == Some("External") {
         return None;
     }
-    let ports: Vec<Json> = entry["ports"].as_array()?.iter().map(|port| {
-        let (number, name) = (port.get("port").or_else(|| port.get("Port")), port.get("name").or_else(|| port.get("Name")));
-        json!({"name": name, "port": number})
-    }).collect();
+    let ports: Vec<Json> = entry["ports"]
+        .as_array()?
+        .iter()
+        .map(|port| {
+            let (number, name) =
+                (port.get("port").or_else(|| port.get("Port")), port.get("name").or_else(|| port.get("Name")));
+            json!({"name": name, "port": number})
+        })
+        .collect();
     let json = json!({
         "apiVersion": "v1", "kind": "Service",
         "metadata": {"name": attributes["Name"], "namespace": attributes["Namespace"]},

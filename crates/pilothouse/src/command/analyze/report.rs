@@ -49,7 +49,13 @@ fn documentation(code: &str) -> String {
 pub(super) fn json(found: &[Finding]) -> String {
     let rows: Vec<serde_json::Value> = found
         .iter()
-        .map(|finding| fields(finding).into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect::<serde_json::Map<_, _>>().into())
+        .map(|finding| {
+            fields(finding)
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value.into()))
+                .collect::<serde_json::Map<_, _>>()
+                .into()
+        })
         .collect();
     format!("{:#}\n", serde_json::Value::Array(rows))
 }
