@@ -22,6 +22,7 @@
 mod access_log;
 mod admin;
 mod bootstrap;
+mod demand;
 mod dynamic;
 mod http;
 mod io;

@@ -100,6 +100,9 @@ pub struct Options {
     /// Names that clients ask for (dynamic forward proxy) may lead to this
     /// machine and its link (`--allow-local-destinations`).
     pub allow_local_destinations: bool,
+    /// Clusters are asked for by name when they are first needed, instead of
+    /// all at once (`--on-demand-clusters`). Only over incremental xDS.
+    pub on_demand_clusters: bool,
     /// Serve, or validate and return (`--mode`).
     pub mode: Mode,
 }
@@ -126,6 +129,7 @@ impl Default for Options {
             service_node: None,
             service_zone: None,
             allow_local_destinations: false,
+            on_demand_clusters: false,
             mode: Mode::default(),
         }
     }
@@ -161,6 +165,7 @@ impl Options {
     fn set_switch(&mut self, flag: &str) -> bool {
         match flag {
             "--disable-hot-restart" => self.disable_hot_restart = true,
+            "--on-demand-clusters" => self.on_demand_clusters = true,
             "--allow-local-destinations" => self.allow_local_destinations = true,
             "--allow-unknown-static-fields" | "--allow-unknown-fields" => self.allow_unknown_static_fields = true,
             "--reject-unknown-dynamic-fields"

@@ -343,7 +343,8 @@ async fn begin(start: ControlStart) -> Result<(Rc<RefCell<Store>>, Control), Pro
         }
     };
     let (cds, lds) = loaded.ads.as_ref().map_or((false, false), |a| (a.cds, a.lds));
-    store.begin(cds.then(|| wait(dynamic.cds_config.as_ref())), lds.then(|| wait(dynamic.lds_config.as_ref())));
+    let delta = loaded.ads.as_ref().is_some_and(|a| a.kind == crate::bootstrap::AdsKind::Delta);
+    store.begin(cds.then(|| wait(dynamic.cds_config.as_ref())), lds.then(|| wait(dynamic.lds_config.as_ref())), delta);
     let records = store.records.clone();
     let store = Rc::new(RefCell::new(store));
     let address = listening.as_ref().and_then(|l| l.local_addr().ok());

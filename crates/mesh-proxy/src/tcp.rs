@@ -117,7 +117,7 @@ impl Session {
     /// Connects to an endpoint, trying others if that fails.
     async fn connect(&self, story: &mut Story) -> Option<(Far, Option<Counted>)> {
         let name = self.tcp.cluster_for(self.worker.random(), self.requested_server_name());
-        let Some(upstream) = self.worker.shared.upstreams.get(&name) else {
+        let Some(upstream) = self.worker.shared.need(&name).await else {
             story.flags.insert(ResponseFlags::NO_CLUSTER_FOUND);
             return None;
         };

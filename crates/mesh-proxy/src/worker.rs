@@ -16,15 +16,18 @@ use rand::{Rng, SeedableRng};
 use tokio::time::Instant;
 
 use crate::access_log::{LogWriter, Pending};
+use crate::demand::Demand;
 use crate::options::DrainStrategy;
 use crate::stats::Stats;
-use crate::upstream::Upstreams;
 use crate::upstream::pool::Pools;
+use crate::upstream::{Upstream, Upstreams};
 
 /// What every thread of a proxy reads.
 pub(crate) struct Shared {
     pub(crate) listeners: ArcSwap<Listeners>,
     pub(crate) upstreams: Upstreams,
+    /// Clusters come when they are needed; `None`: all come at once.
+    pub(crate) demand: Option<Demand>,
     /// What connections handshake by.
     pub(crate) tls: ArcSwap<crate::tls::Contexts>,
     pub(crate) stats: Stats,
@@ -47,6 +50,7 @@ impl Shared {
         Self {
             listeners: ArcSwap::default(),
             upstreams: Upstreams::default(),
+            demand: options.on_demand_clusters.then(Demand::new),
             tls: ArcSwap::default(),
             stats,
             logs,
@@ -59,6 +63,16 @@ impl Shared {
             failing: AtomicBool::new(false),
             open: AtomicU64::new(0),
             connection_ids: AtomicU64::new(1),
+        }
+    }
+
+    /// The cluster called `name`, waiting for it if clusters come on demand.
+    pub(crate) async fn need(&self, name: &str) -> Option<Arc<Upstream>> {
+        match (self.upstreams.get(name), &self.demand) {
+            (Some(upstream), _) => Some(upstream),
+            // Apart, so that a request whose cluster is here stays small.
+            (None, Some(demand)) => Box::pin(demand.wait_for(name, &self.upstreams)).await,
+            (None, None) => None,
         }
     }
 

@@ -85,7 +85,7 @@ pub(crate) async fn forward(
         keep_head(&mut exchange, parts);
         return Err(Box::new((exchange, reply)));
     }
-    let (upstream, permit) = match admit(&exchange, &parts) {
+    let (upstream, permit) = match admit(&exchange, &parts).await {
         Ok(admitted) => admitted,
         Err(reply) => {
             keep_head(&mut exchange, parts);
@@ -111,10 +111,13 @@ fn refuse_upgrade(exchange: &Exchange, upgrade: Option<&HeaderValue>) -> Option<
 }
 
 /// The request's cluster, and leave to add a request to it.
-fn admit(exchange: &Exchange, parts: &Parts) -> Result<(Arc<Upstream>, Permit), LocalReply> {
+async fn admit(exchange: &Exchange, parts: &Parts) -> Result<(Arc<Upstream>, Permit), LocalReply> {
     let matched = exchange.matched.as_ref();
     let down = &exchange.down;
-    let upstream = matched.and_then(|m| m.cluster(&parts.headers)).and_then(|n| down.worker.shared.upstreams.get(n));
+    let upstream = match matched.and_then(|m| m.cluster(&parts.headers)) {
+        Some(name) => down.worker.shared.need(name).await,
+        None => None,
+    };
     let Some(upstream) = upstream else {
         down.stats.no_cluster.inc();
         let status = matched.and_then(|m| m.forward()).map_or(StatusCode::SERVICE_UNAVAILABLE, |f| f.cluster_not_found);

@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use mesh_proto::envoy::config::cluster::v3::Cluster;
@@ -32,6 +33,7 @@ pub(crate) async fn run(store: Rc<RefCell<Store>>, ads: Option<(Ads, Node, Targe
             (Some(handle), Some(events))
         }
     };
+    let mut asked = store.borrow().shared.demand.as_ref().and_then(|d| d.take_asked());
     let mut tick = tokio::time::interval(TICK);
     loop {
         carry_out(&store, handle.as_ref(), &mut resolution);
@@ -41,6 +43,7 @@ pub(crate) async fn run(store: Rc<RefCell<Store>>, ads: Option<(Ads, Node, Targe
                 None => events = None,
             },
             Some((cluster, assignment)) = resolved.recv() => store.borrow_mut().resolved(&cluster, assignment),
+            Some(name) = next_name(&mut asked) => store.borrow_mut().demand(&name),
             _ = tick.tick() => store.borrow_mut().tick(),
         }
     }
@@ -49,6 +52,13 @@ pub(crate) async fn run(store: Rc<RefCell<Store>>, ads: Option<(Ads, Node, Targe
 async fn next(events: &mut Option<mpsc::Receiver<Event>>) -> Option<Event> {
     match events {
         Some(events) => events.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn next_name(asked: &mut Option<mpsc::Receiver<Arc<str>>>) -> Option<Arc<str>> {
+    match asked {
+        Some(asked) => asked.recv().await,
         None => std::future::pending().await,
     }
 }

@@ -23,14 +23,21 @@ impl Store {
     pub(super) fn on_clusters(&mut self, update: &Update, errors: &mut Vec<String>) {
         let mut refused = Vec::new();
         for (name, any) in &update.added {
+            self.missing_clusters.remove(name);
             if let Err(text) = self.cluster(name, any.clone(), &update.version, false) {
                 refused.push(format!("{name}: {text}"));
+                if self.on_demand && self.shared.upstreams.get(name).is_none() {
+                    self.missing_clusters.insert(name.clone());
+                }
             }
         }
         if !refused.is_empty() {
             errors.push(format!("Error adding/updating cluster(s) {}", refused.join(", ")));
         }
         for name in &update.removed {
+            if self.on_demand {
+                self.missing_clusters.insert(name.clone());
+            }
             self.leave(name);
         }
         update.version.clone_into(&mut self.records.lock().cds_version);

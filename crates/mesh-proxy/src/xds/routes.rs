@@ -60,7 +60,8 @@ impl Store {
     /// Refuses a table that names an unknown cluster, if it asks for that or
     /// `by_default`: tables inside listeners are checked, those by RDS are not.
     pub(super) fn check_clusters(&self, table: &RouteTable, by_default: bool) -> Result<(), String> {
-        if !table.validate_clusters.unwrap_or(by_default) {
+        // What comes on demand is not here before it is asked for.
+        if self.on_demand || !table.validate_clusters.unwrap_or(by_default) {
             return Ok(());
         }
         let unknown =

@@ -43,6 +43,11 @@ pub(crate) struct Store {
     wanted: BTreeMap<&'static str, Wanted>,
     /// Changes of that, for the client.
     pub(super) wants: Vec<(&'static str, Wanted)>,
+    /// Clusters that were asked for on demand, and those of them that do not exist.
+    demanded: BTreeSet<String>,
+    pub(super) missing_clusters: BTreeSet<String>,
+    /// Clusters come on demand.
+    pub(super) on_demand: bool,
     /// What is known of secrets beside their content.
     pub(super) tls: super::secrets::TlsState,
     /// DNS clusters that began or changed, and that ended (`None`).
@@ -85,6 +90,9 @@ impl Store {
             unbound: BTreeMap::new(),
             wanted: BTreeMap::new(),
             wants: Vec::new(),
+            demanded: BTreeSet::new(),
+            missing_clusters: BTreeSet::new(),
+            on_demand: false,
             tls: super::secrets::TlsState::default(),
             dns: Vec::new(),
             init: Init { cds: None, lds: None, wants_lds: false },
@@ -115,11 +123,30 @@ impl Store {
 
     /// Begins to ask a control plane. `cds` and `lds` say what for, and how
     /// long the server waits for the first answer (`Some(None)`: for ever).
-    pub(crate) fn begin(&mut self, cds: Option<Option<Duration>>, lds: Option<Option<Duration>>) {
+    pub(crate) fn begin(&mut self, cds: Option<Option<Duration>>, lds: Option<Option<Duration>>, delta: bool) {
+        self.on_demand = cds.is_some() && delta && self.shared.demand.is_some();
+        if self.shared.demand.is_some() && !self.on_demand {
+            tracing::warn!("Clusters come on demand over incremental xDS (DELTA_GRPC) only; here all come at once.");
+        }
+        let cds = cds.filter(|_| !self.on_demand);
         let at = |wait: Option<Duration>| wait.map(|d| Instant::now() + d);
         self.init = Init { cds: cds.map(at), lds: lds.map(at), wants_lds: lds.is_some() };
         if cds.is_some() {
             self.want(types::CLUSTER, Wanted::Wildcard);
+        }
+        self.settle();
+    }
+
+    /// A request or connection needs the cluster called `name`.
+    pub(crate) fn demand(&mut self, name: &str) {
+        if !self.on_demand || self.demanded.len() >= crate::demand::NAMES_MAX {
+            // It will not come; whoever waits must not wait in vain.
+            if self.missing_clusters.len() >= crate::demand::NAMES_MAX {
+                self.missing_clusters.clear();
+            }
+            self.missing_clusters.insert(name.to_owned());
+        } else if self.demanded.insert(name.to_owned()) {
+            self.want(types::CLUSTER, Wanted::Names(self.demanded.clone()));
         }
         self.settle();
     }
@@ -171,6 +198,9 @@ impl Store {
         stats.clusters.active_clusters.set(self.shared.upstreams.all().len() as u64);
         stats.listeners.total_listeners_active.set(self.listeners.len() as u64);
         stats.listeners.total_listeners_warming.set(self.warming_listeners.len() as u64);
+        if let Some(demand) = &self.shared.demand {
+            demand.settle(&self.missing_clusters);
+        }
     }
 
     /// To be called about once a second.
