@@ -38,6 +38,7 @@ mod conditions;
 mod conflicting_gateways;
 mod conflicting_protocols;
 mod crd_versions;
+mod delegates;
 mod deployment_services;
 mod deprecated_fields;
 mod destination_hosts;
@@ -59,11 +60,15 @@ mod port_names;
 mod proxy_images;
 mod schemas;
 mod service_addresses;
+mod shadowed;
 mod sidecars;
 mod subsets;
 mod telemetries;
+#[cfg(test)]
+mod tests;
 mod virtual_service_gateways;
 mod webhooks;
+mod winners;
 
 use std::sync::Arc;
 

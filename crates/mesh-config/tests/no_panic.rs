@@ -4,14 +4,16 @@
 use std::fs;
 use std::path::Path;
 
+use mesh_config::analysis::{self, Mesh, Settings};
 use mesh_config::document;
 use mesh_config::reader::Fallback;
 use mesh_config::rules::{self, mesh_config as settings, workload_entry};
+use mesh_config::schema;
 use mesh_model::rules::MeshConfig;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-/// Reads `bytes` with everything that reads documents.
+/// Reads `bytes` with everything that reads documents, and judges them.
 fn read(bytes: &[u8]) {
     let base = MeshConfig::default();
     let contents = document::read(&"f.yaml".into(), bytes);
@@ -22,6 +24,9 @@ fn read(bytes: &[u8]) {
         settings::parse(object, &base, Fallback::Ignored);
     }
     document::unknown_kinds([&contents]);
+    schema::verdict(&contents, &base);
+    let (objects, _) = analysis::read(&"f.yaml".into(), bytes, "default");
+    analysis::analyze(&Mesh::new(objects, Settings::default()), analysis::ANALYZERS);
 }
 
 /// One change of a text.

@@ -113,6 +113,18 @@ codes! {
     JWKS_UNRESTRICTED = Warning "IST0175" "JwksUriFetchUnrestricted";
     GATEWAY_API_VERSION = Warning "IST0176" "GatewayAPICRDVersionBelowMinimum";
     PROTOCOL_CONFLICT = Warning "IST0177" "ConflictingServiceEntryProtocol";
+    SHADOWED_ROUTE = Warning "PLT0001" "RouteNeverMatches";
+    SHADOWED_MATCH = Warning "PLT0002" "MatchNeverMatches";
+    IMPOSSIBLE_MATCH = Warning "PLT0003" "MatchIsImpossible";
+    UNUSED_DELEGATE = Warning "PLT0004" "DelegateNotReferenced";
+    DELEGATE_WITHOUT_ROUTE = Warning "PLT0005" "DelegateNotUsable";
+    UNBOUND_ROUTE = Warning "PLT0006" "VirtualServiceBoundToNothing";
+    ROUTE_HOST_LOSES = Warning "PLT0010" "VirtualServiceHostLoses";
+    POLICY_LOSES = Warning "PLT0011" "DestinationRulePolicyLoses";
+    SUBSET_LOSES = Warning "PLT0012" "DestinationRuleSubsetLoses";
+    SIDECAR_LOSES = Warning "PLT0013" "SidecarLoses";
+    SERVER_LOSES = Warning "PLT0014" "GatewayServerLoses";
+    PEER_AUTHENTICATION_LOSES = Warning "PLT0015" "PeerAuthenticationLoses";
 }
 
 #[cfg(test)]

@@ -148,6 +148,12 @@ impl Object {
         *self.group == *kind.group && *self.kind == *kind.kind
     }
 
+    /// Orders objects as Istio does where several compete: oldest first, then
+    /// by name, then by namespace.
+    pub(super) fn age_order(&self) -> (i64, &str, &str) {
+        (self.created, &self.name, &self.namespace)
+    }
+
     /// Whether it is a part of Istio itself.
     pub(super) fn is_control_plane(&self) -> bool {
         self.labels.get("istio").is_some() || self.labels.get("release") == Some("istio")

@@ -200,6 +200,9 @@ pub static ANALYZERS: &[Analyzer] = &[
     schema!("WasmPlugin", WASM_PLUGIN),
     schema!("WorkloadEntry", WORKLOAD_ENTRY),
     schema!("WorkloadGroup", WORKLOAD_GROUP),
+    row("pilothouse.ShadowedAnalyzer", "", "Every route and match of a VirtualService can be reached", shadowed::run),
+    row("pilothouse.DelegateAnalyzer", "", "Delegates are used, and rules are bound to something", delegates::run),
+    row("pilothouse.WinnerAnalyzer", "", "Where two rules compete, which wins and why", winners::run),
 ];
 
 #[cfg(test)]

@@ -27,7 +27,9 @@ pub(super) fn can_run(analyzer: &Analyzer) -> bool {
         "serviceentry.ConflictingServiceEntryProtocolAnalyzer",
         "telemetry.DefaultSelectorAnalyzer",
     ];
-    RULES.contains(&analyzer.name) || analyzer.name.starts_with("schema.ValidationAnalyzer.")
+    RULES.contains(&analyzer.name)
+        || analyzer.name.starts_with("pilothouse.")
+        || analyzer.name.starts_with("schema.ValidationAnalyzer.")
 }
 
 /// The rules and services of the control plane at `pilot` (a URL or `host:port`).
