@@ -25,11 +25,13 @@ use crate::outlier::{self, Event, Outcome};
 use crate::route::Priority;
 use crate::tls::Labels;
 
+mod consistent;
 mod host_set;
 mod limits;
 mod original_dst;
 mod priority;
 mod schedule;
+mod slow_start;
 #[cfg(test)]
 mod tests;
 
@@ -57,6 +59,10 @@ struct Writer {
     by_address: HashMap<SocketAddr, Arc<Host>>,
     outlier: outlier::Timer,
     originals_swept: Option<Instant>,
+    /// The newest time that was told.
+    now: Option<Instant>,
+    /// Whether some host was new when the hosts were last arranged.
+    warming: bool,
 }
 
 /// One upstream host with what is counted about it. Shared by all host sets
@@ -73,6 +79,8 @@ pub struct Host {
     pub stats: HostStats,
     pub(crate) monitor: outlier::Monitor,
     ejected: AtomicBool,
+    /// When it came; unknown until the time is told.
+    since: OnceLock<Instant>,
 }
 
 /// Counters of a host. All are read for `/clusters`.
@@ -99,7 +107,8 @@ pub struct HostStats {
 /// What a pick depends on beside the cluster.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct PickContext<'a> {
-    /// The request's hash ([`crate::route::Matched::hash`]). No policy of today looks at it.
+    /// The request's hash ([`crate::route::Matched::hash`]), for policies that
+    /// choose by hash; `None`: any host.
     pub hash: Option<u64>,
     /// Hosts of earlier tries, to be avoided if the retry policy says so.
     pub previous: &'a [Arc<Host>],
@@ -156,6 +165,7 @@ impl Host {
             stats: HostStats::default(),
             monitor: outlier::Monitor::default(),
             ejected: AtomicBool::new(false),
+            since: OnceLock::new(),
         }
     }
 
@@ -180,6 +190,11 @@ impl Host {
     /// had too few requests.
     pub fn success_rate(&self) -> Option<f64> {
         self.monitor.success_rate()
+    }
+
+    /// When it came, if the time was told since.
+    pub(crate) fn since(&self) -> Option<Instant> {
+        self.since.get().copied()
     }
 
     pub(crate) fn set_ejected(&self, ejected: bool) {
@@ -281,6 +296,12 @@ impl Cluster {
         {
             return Err(PickError::Dropped { category: category.clone() });
         }
+        if hosts.is_hashed() {
+            let hash = context.hash.unwrap_or_else(|| rng.next_u64());
+            let refuses = |host: &Arc<Host>| context.previous.iter().any(|p| Arc::ptr_eq(p, host));
+            let host = hosts.pick_hashed(hash, context.avoid_attempts, refuses);
+            return host.cloned().ok_or(PickError::NoHealthyHost);
+        }
         let start = *self.start.get_or_init(|| rng.next_u64() >> 1);
         let mut tries = context.avoid_attempts;
         loop {
@@ -292,13 +313,14 @@ impl Cluster {
         }
     }
 
-    /// Takes a unit of the circuit breaker of `priority`.
+    /// Takes a unit of the circuit breaker of `priority`. `now` matters to a
+    /// retry budget with an interval.
     ///
     /// # Errors
     /// [`Overflow`] if the limit is reached: the answer is 503 with flag UO.
-    pub fn admit(&self, resource: Resource, priority: Priority) -> Result<Permit, Overflow> {
+    pub fn admit(&self, resource: Resource, priority: Priority, now: Instant) -> Result<Permit, Overflow> {
         let thresholds = self.config.load().thresholds[priority as usize];
-        limits::admit(&self.breakers[priority as usize], resource, &thresholds)
+        limits::admit(&self.breakers[priority as usize], resource, &thresholds, now)
     }
 
     /// The circuit breaker of `priority`, for reports.
@@ -312,8 +334,13 @@ impl Cluster {
         host.count(outcome);
         let config = self.config.load();
         let outlier = config.outlier_detection.as_ref()?;
+        let outcome = match (outcome, &config.error_statuses) {
+            (Outcome::Status(status), Some(errors)) => Outcome::Status(errors.counted(status)),
+            (outcome, _) => outcome,
+        };
         let reason = host.monitor.record(outlier, outcome)?;
         let mut writer = self.writer.lock();
+        writer.now = writer.now.max(Some(now));
         let event = outlier::eject(outlier, reason, host, &writer.by_address, now, rng)?;
         if matches!(event, Event::Ejected(_)) {
             self.rebuild(&mut writer);
@@ -332,6 +359,10 @@ impl Cluster {
                 self.originals.sweep();
                 writer.originals_swept = Some(now);
             }
+        }
+        writer.now = writer.now.max(Some(now));
+        if config.slow_start.is_some() && (writer.warming || writer.by_address.values().any(|h| h.since().is_none())) {
+            self.rebuild(&mut writer);
         }
         let Some(outlier) = &config.outlier_detection else {
             return self.release_all(&mut writer);
@@ -369,7 +400,14 @@ impl Cluster {
             }
         }
         writer.by_address = next;
+        if let (Some(now), Some(slow)) = (writer.now, &config.slow_start) {
+            let since = |host: &Arc<Host>| *host.since.get_or_init(|| now);
+            let young = |host| now.saturating_duration_since(since(host)) < slow.window;
+            // Every host is asked, so that each knows when it came.
+            writer.warming = writer.by_address.values().filter(|host| young(host)).count() > 0;
+        }
         let previous = self.hosts.load_full();
-        self.hosts.store(Arc::new(HostSet::build(&config, &writer.assignment, &writer.by_address, &previous)));
+        let hosts = HostSet::build(&config, &writer.assignment, &writer.by_address, &previous, writer.now);
+        self.hosts.store(Arc::new(hosts));
     }
 }

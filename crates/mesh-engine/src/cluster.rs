@@ -11,6 +11,7 @@ use mesh_proto::origin::Origin;
 use crate::endpoint::LoadAssignment;
 use crate::error::ConfigError;
 
+mod hashing;
 mod parse;
 pub(crate) use parse::family;
 mod policy;
@@ -53,6 +54,10 @@ pub struct ClusterConfig {
     pub thresholds: [Thresholds; 2],
     /// Outlier detection.
     pub outlier_detection: Option<crate::outlier::OutlierConfig>,
+    /// Statuses that count as errors for it instead of 5xx.
+    pub error_statuses: Option<crate::outlier::ErrorStatuses>,
+    /// How new hosts are led up to their share.
+    pub slow_start: Option<SlowStart>,
     /// Below this share of available hosts all are used (default 50).
     pub panic_threshold_percent: f64,
     /// In panic refuse traffic instead.
@@ -150,6 +155,22 @@ pub enum LbPolicy {
     },
     /// At random, by weight.
     Random,
+    /// By hash, on a ring.
+    RingHash {
+        /// Places on the ring, at least (default 1024).
+        minimum: u64,
+        /// Places on the ring, at most (default 8 Mi).
+        maximum: u64,
+        /// Hosts are placed by their names instead of their addresses.
+        by_hostname: bool,
+    },
+    /// By hash, from a table.
+    Maglev {
+        /// Places in it, a prime (default 65537).
+        table_size: u64,
+        /// Hosts are placed by their names instead of their addresses.
+        by_hostname: bool,
+    },
     /// The cluster type decides (ORIGINAL_DST).
     ClusterProvided,
 }
@@ -280,6 +301,17 @@ impl Default for Thresholds {
     }
 }
 
+/// `SlowStartConfig`: a new host's weight grows for a while.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SlowStart {
+    /// For how long.
+    pub window: Duration,
+    /// 1 grows evenly, more grows sooner (default 1).
+    pub aggression: f64,
+    /// Share of its weight that a host has at least (default 10).
+    pub min_weight_percent: f64,
+}
+
 /// `CircuitBreakers.Thresholds.RetryBudget`
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RetryBudget {
@@ -287,6 +319,8 @@ pub struct RetryBudget {
     pub percent: f64,
     /// So many are always allowed (default 3).
     pub min_concurrency: u32,
+    /// Requests that began this long ago count as active; zero: only those that are.
+    pub interval: Duration,
 }
 
 /// TCP keepalive; what is not set is left to the system.
@@ -329,6 +363,8 @@ impl ClusterConfig {
             LbPolicy::RoundRobin => "ROUND_ROBIN",
             LbPolicy::LeastRequest { .. } => "LEAST_REQUEST",
             LbPolicy::Random => "RANDOM",
+            LbPolicy::RingHash { .. } => "RING_HASH",
+            LbPolicy::Maglev { .. } => "MAGLEV",
             LbPolicy::ClusterProvided => "CLUSTER_PROVIDED",
         }
     }

@@ -38,7 +38,7 @@
 //! RetryState::new(policy, &parts.headers, internal) None: never retry
 //! clusters.get(matched.cluster(&parts.headers)?)    None: forward.cluster_not_found, flag NC
 //! matched.mutate_request(&mut parts, &facts)        headers, host and path rewrite
-//! let permit = cluster.admit(Resource::Requests, priority)?   RAII; Err: 503, flag UO
+//! let permit = cluster.admit(Resource::Requests, priority, now)?   RAII; Err: 503, flag UO
 //! cluster.pick_endpoint(&PickContext{..}, rng)      -> Arc<Host> or PickError (503, flag UH or DO)
 //! if matched.auto_host_rewrite() { route::set_authority(&mut parts, hostname) }
 //! let flight = host.begin_request()                 RAII: least request and admin count it

@@ -8,8 +8,11 @@ use crate::error::{At, ConfigError};
 use crate::parse::{self, honour};
 
 mod detect;
+mod errors;
 #[cfg(test)]
 mod tests;
+
+pub use errors::ErrorStatuses;
 
 pub(crate) use detect::{Monitor, Timer, eject};
 

@@ -20,6 +20,7 @@ use crate::retry::RetryPolicy;
 
 mod action;
 pub(crate) mod domains;
+mod hash;
 mod matching;
 pub(crate) mod parse;
 mod rewrite;
@@ -27,6 +28,7 @@ mod rewrite;
 mod tests;
 
 pub use domains::without_port as host_without_port;
+pub use hash::{CookieGrant, HashPolicy, HashSource, Hashed, source_hash};
 pub use matching::{match_route, trace_route};
 pub use rewrite::set_authority;
 
@@ -271,31 +273,6 @@ pub enum Priority {
     Default,
     /// High.
     High,
-}
-
-/// Where the hash of a request comes from.
-#[derive(Debug)]
-pub struct HashPolicy {
-    /// What is hashed.
-    pub source: HashSource,
-    /// If this gives a hash, later policies are not asked.
-    pub terminal: bool,
-}
-
-/// What is hashed.
-#[derive(Debug)]
-pub enum HashSource {
-    /// A header, perhaps rewritten.
-    Header(crate::matcher::HeaderRef, Option<(Regex, Box<str>)>),
-    /// A cookie.
-    Cookie {
-        /// Its name.
-        name: Box<str>,
-    },
-    /// The client's address.
-    SourceIp,
-    /// A query parameter.
-    Query(Box<str>),
 }
 
 /// A redirect.

@@ -190,7 +190,7 @@ impl Session {
             }
             other => other,
         };
-        let permit = upstream.cluster.admit(Resource::Connections, Priority::Default);
+        let permit = upstream.cluster.admit(Resource::Connections, Priority::Default, std::time::Instant::now());
         let permit = permit.map_err(|_| Failure::Overflow)?;
         let counted = Counted::new(upstream, host, Some(permit), None);
         let inside = if ask.is_some() { Inside::Http1 } else { Inside::Bytes };
@@ -244,7 +244,7 @@ impl Session {
         story: &mut Story,
     ) -> Option<Arc<Host>> {
         let context = PickContext {
-            hash: self.tcp.hash_source_ip.then(|| self.source_hash()),
+            hash: self.tcp.hash_source_ip.then(|| mesh_engine::route::source_hash(self.remote)),
             previous: tried,
             avoid_attempts: tried.len() as u32,
             original_dst: destination,
@@ -257,13 +257,6 @@ impl Session {
                 story.flags.insert(ResponseFlags::NO_HEALTHY_UPSTREAM);
             })
             .ok()
-    }
-
-    fn source_hash(&self) -> u64 {
-        use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-        let mut hasher = DefaultHasher::new();
-        self.remote.ip().hash(&mut hasher);
-        hasher.finish()
     }
 
     fn observe(&self, upstream: &Upstream, host: &Arc<Host>, outcome: Outcome) {

@@ -4,14 +4,17 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use mesh_proto::origin::Origin;
 use rand::RngCore;
 
 use super::Host;
+use super::consistent::{Entry, Table};
 use super::priority::{PriorityLoad, Tally};
 use super::schedule::{Schedule, below};
-use crate::cluster::{ClusterConfig, Discovery, LbPolicy, OriginalDst};
+use super::slow_start;
+use crate::cluster::{ClusterConfig, Discovery, LbPolicy, OriginalDst, SlowStart};
 use crate::endpoint::{Health, LoadAssignment, Locality, Target};
 
 /// A host in a host set.
@@ -21,6 +24,9 @@ pub struct Member {
     pub host: Arc<Host>,
     /// Its weight, at least 1.
     pub weight: u32,
+    /// Its weight as it counts now: less than others' of the same weight while
+    /// it is new, in a unit of its own.
+    pub(super) current: u32,
     /// Its priority.
     pub priority: u32,
     /// Where it is.
@@ -70,6 +76,8 @@ struct Level {
     all: Option<Pool>,
     healthy: Source,
     degraded: Source,
+    /// Where hashes lead, and which members the table's entries are.
+    table: Option<(Arc<Table>, Box<[u32]>)>,
 }
 
 /// Where hosts of one priority and kind of health come from.
@@ -97,16 +105,19 @@ impl HostSet {
         assignment: &LoadAssignment,
         hosts: &HashMap<SocketAddr, Arc<Host>>,
         previous: &Self,
+        now: Option<Instant>,
     ) -> Self {
-        let members = members(assignment, hosts);
+        let members = members(assignment, hosts, config.slow_start.as_ref(), now);
         let levels = members.iter().map(|m| m.priority as usize + 1).max().unwrap_or(0);
         let tally = |weigh: bool| -> Vec<Tally> { (0..levels).map(|p| tally(&members, p, weigh)).collect() };
         let counted = tally(false);
         let weighed = if assignment.weighted_priority_health { tally(true) } else { counted.clone() };
         let load =
             PriorityLoad::new(&counted, &weighed, assignment.overprovisioning_factor, config.panic_threshold_percent);
-        let build = Build { members: &members, assignment, locality_weighted: config.locality_weighted };
-        let priorities = (0..levels).map(|p| build.level(p, previous.priorities.get(p))).collect();
+        let build =
+            Build { members: &members, assignment, locality_weighted: config.locality_weighted, policy: config.policy };
+        let panic = |p: usize| load.panic.get(p).copied().unwrap_or(false);
+        let priorities = (0..levels).map(|p| build.level(p, panic(p), previous.priorities.get(p))).collect();
         Self {
             load,
             original_dst: match &config.discovery {
@@ -139,6 +150,27 @@ impl HostSet {
         Some(&self.members[member].host)
     }
 
+    /// Whether hosts are chosen by hash.
+    pub(super) fn is_hashed(&self) -> bool {
+        matches!(self.policy.0, Some(LbPolicy::RingHash { .. } | LbPolicy::Maglev { .. }))
+    }
+
+    /// The host for `hash`; another one, most likely, if `refuses` it, up to
+    /// `attempts` times.
+    ///
+    /// As in Envoy, degraded hosts take no part, and in panic all do.
+    pub(super) fn pick_hashed(
+        &self,
+        hash: u64,
+        attempts: u32,
+        refuses: impl Fn(&Arc<Host>) -> bool,
+    ) -> Option<&Arc<Host>> {
+        let (priority, _) = self.load.choose((hash % 100) as u32)?;
+        let (table, members) = self.priorities.get(priority)?.table.as_ref()?;
+        let host = |attempt: u32| &self.members[members[table.pick(hash, attempt)] as usize].host;
+        (0..attempts).map(host).find(|host| !refuses(host)).or_else(|| Some(host(attempts)))
+    }
+
     /// How likely each member is picked next, with no request in flight. In
     /// the order of `members`; all zero if no host may be used.
     pub fn probabilities(&self) -> Vec<f64> {
@@ -146,7 +178,13 @@ impl HostSet {
         for (priority, level) in self.priorities.iter().enumerate() {
             let share = |percent: u32| f64::from(percent) / 100.0;
             let (healthy, degraded) = (share(self.load.healthy[priority]), share(self.load.degraded[priority]));
-            if self.load.panic[priority] {
+            if self.is_hashed() {
+                if let Some((table, members)) = &level.table {
+                    for (member, part) in members.iter().zip(table.shares()) {
+                        chances[*member as usize] += (healthy + degraded) * part;
+                    }
+                }
+            } else if self.load.panic[priority] {
                 if let (Some(pool), false) = (&level.all, self.fail_on_panic) {
                     pool.spread(healthy + degraded, &self.members, &mut chances);
                 }
@@ -159,7 +197,12 @@ impl HostSet {
     }
 }
 
-fn members(assignment: &LoadAssignment, hosts: &HashMap<SocketAddr, Arc<Host>>) -> Vec<Member> {
+fn members(
+    assignment: &LoadAssignment,
+    hosts: &HashMap<SocketAddr, Arc<Host>>,
+    slow_start: Option<&SlowStart>,
+    now: Option<Instant>,
+) -> Vec<Member> {
     let mut seen = HashSet::new();
     let mut members = Vec::new();
     for (group, locality) in assignment.localities.iter().enumerate() {
@@ -169,6 +212,10 @@ fn members(assignment: &LoadAssignment, hosts: &HashMap<SocketAddr, Arc<Host>>) 
             members.push(Member {
                 host: host.clone(),
                 weight: endpoint.weight,
+                current: match slow_start {
+                    None => endpoint.weight,
+                    Some(slow) => slow_start::parts(slow, endpoint.weight, host.since(), now),
+                },
                 priority: locality.priority,
                 locality: locality.locality.clone(),
                 health: endpoint.health,
@@ -196,17 +243,20 @@ struct Build<'a> {
     members: &'a [Member],
     assignment: &'a LoadAssignment,
     locality_weighted: bool,
+    policy: LbPolicy,
 }
 
 impl Build<'_> {
-    fn level(&self, priority: usize, previous: Option<&Level>) -> Level {
+    fn level(&self, priority: usize, panic: bool, previous: Option<&Level>) -> Level {
         let of = |keep: &dyn Fn(&Member) -> bool| -> Vec<u32> {
             let all = self.members.iter().enumerate();
             all.filter(|(_, m)| m.priority as usize == priority && keep(m)).map(|(i, _)| i as u32).collect()
         };
         let everyone = of(&|_| true);
         let (healthy, degraded) = (of(&Member::is_healthy), of(&Member::is_degraded));
+        let hashed = if panic { &everyone } else { &healthy };
         Level {
+            table: self.table(hashed, previous.and_then(|p| p.table.as_ref())),
             healthy: self.source(&everyone, healthy, previous.map(|p| &p.healthy)),
             degraded: self.source(&everyone, degraded, previous.map(|p| &p.degraded)),
             all: self.pool(everyone, previous.and_then(|p| p.all.as_ref())),
@@ -224,6 +274,55 @@ impl Build<'_> {
             _ => None,
         };
         self.pool(usable, previous).map_or(Source::None, Source::Pool)
+    }
+
+    /// Where hashes lead among `members`, if the policy hashes.
+    fn table(&self, members: &[u32], previous: Option<&(Arc<Table>, Box<[u32]>)>) -> Option<(Arc<Table>, Box<[u32]>)> {
+        let by_hostname = match self.policy {
+            LbPolicy::RingHash { by_hostname, .. } | LbPolicy::Maglev { by_hostname, .. } => by_hostname,
+            _ => return None,
+        };
+        let (entries, members) = self
+            .shares(members)
+            .into_iter()
+            .map(|(member, share)| {
+                let host = &self.members[member as usize].host;
+                let key = if by_hostname && !host.hostname.is_empty() {
+                    host.hostname.to_string()
+                } else {
+                    host.address.to_string()
+                };
+                (Entry { key, share }, member)
+            })
+            .unzip::<_, _, Vec<_>, Vec<_>>();
+        let table = Table::of(self.policy, entries, previous.map(|(table, _)| table))?;
+        Some((table, members.into()))
+    }
+
+    /// The share of each of `members` by weight, of localities first if those
+    /// have weights. Here the health of a locality does not count, as in Envoy.
+    fn shares(&self, members: &[u32]) -> Vec<(u32, f64)> {
+        let weight = |i: &u32| u64::from(self.members[*i as usize].weight);
+        let among = |members: &[u32], share: f64| -> Vec<(u32, f64)> {
+            let total: u64 = members.iter().map(weight).sum();
+            members.iter().map(|i| (*i, weight(i) as f64 * share / total as f64)).collect()
+        };
+        let mut by_locality: BTreeMap<&Locality, (u64, Vec<u32>)> = BTreeMap::new();
+        let priority = members.first().map(|i| self.members[*i as usize].priority);
+        for locality in self.assignment.localities.iter().filter(|l| Some(l.priority) == priority) {
+            let entry = by_locality.entry(&locality.locality).or_default();
+            entry.0 += u64::from(locality.weight.unwrap_or(0));
+        }
+        let total: u64 = by_locality.values().map(|(weight, _)| weight).sum();
+        if !self.locality_weighted || total == 0 {
+            return among(members, 1.0);
+        }
+        for i in members {
+            let group = &self.assignment.localities[self.members[*i as usize].group];
+            by_locality.entry(&group.locality).or_default().1.push(*i);
+        }
+        let weighed = by_locality.into_values().filter(|(weight, _)| *weight > 0);
+        weighed.flat_map(|(weight, members)| among(&members, weight as f64 / total as f64)).collect()
     }
 
     /// Localities with weights as far as their health allows; `None` if no
@@ -265,7 +364,7 @@ impl Build<'_> {
         if members.is_empty() {
             return None;
         }
-        let weights: Vec<u32> = members.iter().map(|i| self.members[*i as usize].weight).collect();
+        let weights: Vec<u32> = members.iter().map(|i| self.members[*i as usize].current).collect();
         Some(Pool { members: members.into(), schedule: Schedule::new(&weights, previous.map(|p| &p.schedule)) })
     }
 }
@@ -306,7 +405,11 @@ impl Pool {
                 self.least_loaded(choices, ignore_active, members, start, rng)
             }
             Some(LbPolicy::Random) => self.schedule.sample(rng),
-            Some(LbPolicy::RoundRobin | LbPolicy::ClusterProvided) | None => self.schedule.next(start),
+            // The last four never come here: hashes lead elsewhere.
+            Some(
+                LbPolicy::RoundRobin | LbPolicy::ClusterProvided | LbPolicy::RingHash { .. } | LbPolicy::Maglev { .. },
+            )
+            | None => self.schedule.next(start),
         };
         self.members[item] as usize
     }
@@ -347,7 +450,7 @@ impl Pool {
         if ignore_active {
             return self.schedule.next(start);
         }
-        let load = |item: usize| (u64::from(member(item).host.active()), u64::from(member(item).weight));
+        let load = |item: usize| (u64::from(member(item).host.active()), u64::from(member(item).current));
         let mut best = self.schedule.sample(rng);
         for _ in 1..choices {
             let item = self.schedule.sample(rng);
@@ -360,9 +463,9 @@ impl Pool {
     }
 
     fn spread(&self, share: f64, members: &[Member], chances: &mut [f64]) {
-        let total: f64 = self.members.iter().map(|i| f64::from(members[*i as usize].weight)).sum();
+        let total: f64 = self.members.iter().map(|i| f64::from(members[*i as usize].current)).sum();
         for i in &self.members {
-            chances[*i as usize] += share * f64::from(members[*i as usize].weight) / total;
+            chances[*i as usize] += share * f64::from(members[*i as usize].current) / total;
         }
     }
 }

@@ -8,6 +8,9 @@ use rand::rngs::SmallRng;
 use super::*;
 use crate::endpoint::{Endpoint, Health, Locality, LocalityEndpoints};
 
+mod consistent;
+mod slow_start;
+
 fn endpoint(last: u8, weight: u32, health: Health) -> Endpoint {
     let target = Target::Address(SocketAddr::from(([10, 0, 0, last], 80)));
     Endpoint { target, hostname: Arc::default(), weight, health, labels: Default::default(), origins: Vec::new() }
@@ -32,13 +35,17 @@ fn rng() -> SmallRng {
     SmallRng::seed_from_u64(11)
 }
 
+fn last_byte(host: &Host) -> u8 {
+    let SocketAddr::V4(address) = host.address else { unreachable!() };
+    address.ip().octets()[3]
+}
+
 /// Picks by the last byte of the address.
 fn picks(cluster: &Cluster, n: usize) -> HashMap<u8, usize> {
     let (mut rng, mut counts) = (rng(), HashMap::new());
     for _ in 0..n {
         let host = cluster.pick_endpoint(&PickContext::default(), &mut rng).unwrap();
-        let SocketAddr::V4(address) = host.address else { unreachable!() };
-        *counts.entry(address.ip().octets()[3]).or_default() += 1;
+        *counts.entry(last_byte(&host)).or_default() += 1;
     }
     counts
 }
@@ -202,15 +209,34 @@ fn a_circuit_breaker_admits_up_to_its_limit_and_counts_down_when_permits_drop() 
         "circuit_breakers: {thresholds: [{max_requests: 2, retry_budget: {budget_percent: {value: 50}, min_retry_concurrency: 1}}]}",
         Vec::new(),
     );
-    let admit = || cluster.admit(Resource::Requests, Priority::Default);
+    let now = Instant::now();
+    let admit = || cluster.admit(Resource::Requests, Priority::Default, now);
     let first = admit().unwrap();
     let _second = admit().unwrap();
     assert_eq!(admit().unwrap_err(), Overflow { resource: Resource::Requests });
-    assert!(cluster.admit(Resource::Requests, Priority::High).is_ok());
-    let _retry = cluster.admit(Resource::Retries, Priority::Default).unwrap();
-    assert!(cluster.admit(Resource::Retries, Priority::Default).is_err(), "half of two requests");
+    assert!(cluster.admit(Resource::Requests, Priority::High, now).is_ok());
+    let _retry = cluster.admit(Resource::Retries, Priority::Default, now).unwrap();
+    assert!(cluster.admit(Resource::Retries, Priority::Default, now).is_err(), "half of two requests");
     drop(first);
     assert!(admit().is_ok());
+}
+
+#[test]
+fn a_retry_budget_with_an_interval_counts_requests_that_are_over() {
+    let yaml = "circuit_breakers: {thresholds: [{retry_budget: {budget_percent: {value: 50}, min_retry_concurrency: 1, budget_interval: 1s}}]}";
+    let cluster = cluster(yaml, Vec::new());
+    let now = Instant::now();
+    for _ in 0..8 {
+        drop(cluster.admit(Resource::Requests, Priority::Default, now).unwrap());
+    }
+    let allowed = |after: u64| {
+        let now = now + std::time::Duration::from_millis(after);
+        std::iter::from_fn(|| cluster.admit(Resource::Retries, Priority::Default, now).ok())
+            .take(99)
+            .collect::<Vec<_>>()
+            .len()
+    };
+    assert_eq!([allowed(0), allowed(900), allowed(1100)], [4, 4, 1]);
 }
 
 #[test]

@@ -57,6 +57,8 @@ pub(super) fn cluster(proto: &xds::Cluster) -> Result<ClusterConfig, ConfigError
             Some(outlier) => Some(crate::outlier::parse(&at.field("outlier_detection"), outlier)?),
             None => None,
         },
+        error_statuses: common.error_statuses,
+        slow_start: lb.slow_start,
         panic_threshold_percent,
         fail_traffic_on_panic: lb.fail_traffic_on_panic || common_fails,
         locality_weighted: lb.locality_weighted || common_weighted,
@@ -241,6 +243,8 @@ fn check_policy(at: &At<'_>, discovery: &Discovery, policy: LbPolicy) -> Result<
         LbPolicy::RoundRobin => "ROUND_ROBIN",
         LbPolicy::LeastRequest { .. } => "LEAST_REQUEST",
         LbPolicy::Random => "RANDOM",
+        LbPolicy::RingHash { .. } => "RING_HASH",
+        LbPolicy::Maglev { .. } => "MAGLEV",
         LbPolicy::ClusterProvided => "CLUSTER_PROVIDED",
     };
     match (original_dst, provided) {

@@ -5,7 +5,8 @@ use mesh_proto::envoy::config::cluster::v3 as xds;
 use mesh_proto::envoy::config::core::v3 as core;
 use mesh_proto::envoy::extensions::load_balancing_policies as lb;
 
-use super::{LbPolicy, RetryBudget, Thresholds};
+use super::{LbPolicy, RetryBudget, SlowStart, Thresholds};
+use crate::cluster::hashing;
 use crate::error::{At, ConfigError};
 use crate::parse::{self, honour};
 use crate::route::Priority;
@@ -15,6 +16,7 @@ pub(super) struct Policy {
     pub(super) policy: LbPolicy,
     pub(super) locality_weighted: bool,
     pub(super) fail_traffic_on_panic: bool,
+    pub(super) slow_start: Option<SlowStart>,
 }
 
 /// Reads `load_balancing_policy`, else `lb_policy` with `lb_config`.
@@ -24,28 +26,30 @@ pub(super) fn policy(at: &At<'_>, proto: &xds::Cluster) -> Result<Policy, Config
         return typed(&at.field("load_balancing_policy"), policies, false);
     }
     let field = at.field("lb_policy");
+    let mut slow = None;
     let policy = match P::try_from(proto.lb_policy) {
         Ok(P::RoundRobin) => {
             if let Some(LbConfig::RoundRobinLbConfig(config)) = &proto.lb_config {
-                slow_start(&at.field("round_robin_lb_config"), config.slow_start_config.as_ref())?;
+                slow = slow_start(&at.field("round_robin_lb_config"), config.slow_start_config.as_ref())?;
             }
             LbPolicy::RoundRobin
         }
         Ok(P::LeastRequest) => match &proto.lb_config {
             Some(LbConfig::LeastRequestLbConfig(config)) => {
                 let at = at.field("least_request_lb_config");
-                slow_start(&at, config.slow_start_config.as_ref())?;
+                slow = slow_start(&at, config.slow_start_config.as_ref())?;
                 least_request(&at, config.choice_count, config.active_request_bias.as_ref())?
             }
             _ => least_request(at, None, None)?,
         },
         Ok(P::Random) => LbPolicy::Random,
+        Ok(P::RingHash) => hashing::ring(at, proto)?,
+        Ok(P::Maglev) => hashing::maglev(at, proto)?,
         Ok(P::ClusterProvided) => LbPolicy::ClusterProvided,
         Ok(P::LoadBalancingPolicyConfig) => return Err(at.field("load_balancing_policy").missing("a policy")),
-        Ok(other @ (P::RingHash | P::Maglev)) => return Err(field.unsupported_value(other.as_str_name(), SUPPORTED)),
         Err(_) => return Err(field.invalid(proto.lb_policy, SUPPORTED)),
     };
-    Ok(Policy { policy, locality_weighted: false, fail_traffic_on_panic: false })
+    Ok(Policy { policy, locality_weighted: false, fail_traffic_on_panic: false, slow_start: slow })
 }
 
 /// Reads the first policy of the list. Envoy takes the first it has; it has
@@ -57,25 +61,35 @@ fn typed(at: &At<'_>, list: &xds::LoadBalancingPolicy, nested: bool) -> Result<P
     let at = at.field("typed_extension_config");
     let any = extension.typed_config.as_ref().ok_or_else(|| at.field("typed_config").missing("a configuration"))?;
     let name = mesh_proto::any::message_name(&any.type_url);
+    let mut slow = None;
     let (policy, locality) = match name.strip_prefix("envoy.extensions.load_balancing_policies.") {
         Some("round_robin.v3.RoundRobin") => {
             let proto: lb::round_robin::v3::RoundRobin = parse::unpack(&at, any)?;
-            parse::refuse_if_set(&at, "slow_start_config", &proto.slow_start_config)?;
+            slow = typed_slow_start(&at, proto.slow_start_config.as_ref())?;
             (LbPolicy::RoundRobin, proto.locality_lb_config)
         }
         Some("least_request.v3.LeastRequest") => {
             let proto: lb::least_request::v3::LeastRequest = parse::unpack(&at, any)?;
             honour!(&at, &proto, lb::least_request::v3::LeastRequest =>
-                honour [choice_count active_request_bias locality_lb_config]
+                honour [choice_count active_request_bias locality_lb_config slow_start_config]
                 ignore []
-                refuse [slow_start_config enable_full_scan selection_method]
+                refuse [enable_full_scan selection_method]
             );
+            slow = typed_slow_start(&at, proto.slow_start_config.as_ref())?;
             let policy = least_request(&at, proto.choice_count, proto.active_request_bias.as_ref())?;
             (policy, proto.locality_lb_config)
         }
         Some("random.v3.Random") => {
             let proto: lb::random::v3::Random = parse::unpack(&at, any)?;
             (LbPolicy::Random, proto.locality_lb_config)
+        }
+        Some("ring_hash.v3.RingHash") => {
+            let (policy, locality_weighted) = hashing::typed_ring(&at, &parse::unpack(&at, any)?)?;
+            return Ok(Policy { policy, locality_weighted, fail_traffic_on_panic: false, slow_start: None });
+        }
+        Some("maglev.v3.Maglev") => {
+            let (policy, locality_weighted) = hashing::typed_maglev(&at, &parse::unpack(&at, any)?)?;
+            return Ok(Policy { policy, locality_weighted, fail_traffic_on_panic: false, slow_start: None });
         }
         Some("cluster_provided.v3.ClusterProvided") => (LbPolicy::ClusterProvided, None),
         Some("wrr_locality.v3.WrrLocality") => {
@@ -88,10 +102,15 @@ fn typed(at: &At<'_>, list: &xds::LoadBalancingPolicy, nested: bool) -> Result<P
             let inner = typed(&at, &child, true)?;
             return Ok(Policy { locality_weighted: true, ..inner });
         }
-        _ => return Err(at.unsupported_value(name, "RoundRobin, LeastRequest, Random, ClusterProvided or WrrLocality")),
+        _ => {
+            return Err(at.unsupported_value(
+                name,
+                "RoundRobin, LeastRequest, Random, RingHash, Maglev, ClusterProvided or WrrLocality",
+            ));
+        }
     };
     let (locality_weighted, fail_traffic_on_panic) = typed_locality(&at.field("locality_lb_config"), locality)?;
-    Ok(Policy { policy, locality_weighted, fail_traffic_on_panic })
+    Ok(Policy { policy, locality_weighted, fail_traffic_on_panic, slow_start: slow })
 }
 
 fn typed_locality(at: &At<'_>, proto: Option<lb::common::v3::LocalityLbConfig>) -> Result<(bool, bool), ConfigError> {
@@ -127,11 +146,52 @@ fn least_request(
     Ok(LbPolicy::LeastRequest { choices: choices.min(CHOICES_MAX), ignore_active: bias == 0.0 })
 }
 
-fn slow_start(at: &At<'_>, proto: Option<&xds::cluster::SlowStartConfig>) -> Result<(), ConfigError> {
-    match proto {
-        Some(config) if config.slow_start_window.is_some() => Err(at.field("slow_start_config").unsupported()),
-        _ => Ok(()),
+fn slow_start(at: &At<'_>, proto: Option<&xds::cluster::SlowStartConfig>) -> Result<Option<SlowStart>, ConfigError> {
+    let Some(proto) = proto else { return Ok(None) };
+    honour!(at, proto, xds::cluster::SlowStartConfig =>
+        honour [slow_start_window aggression min_weight_percent]
+        ignore []
+        refuse []
+    );
+    slow_start_of(
+        &at.field("slow_start_config"),
+        proto.slow_start_window.as_ref(),
+        proto.aggression.as_ref(),
+        proto.min_weight_percent.as_ref(),
+    )
+}
+
+fn typed_slow_start(
+    at: &At<'_>,
+    proto: Option<&lb::common::v3::SlowStartConfig>,
+) -> Result<Option<SlowStart>, ConfigError> {
+    let Some(proto) = proto else { return Ok(None) };
+    slow_start_of(
+        &at.field("slow_start_config"),
+        proto.slow_start_window.as_ref(),
+        proto.aggression.as_ref(),
+        proto.min_weight_percent.as_ref(),
+    )
+}
+
+fn slow_start_of(
+    at: &At<'_>,
+    window: Option<&mesh_proto::google::protobuf::Duration>,
+    aggression: Option<&core::RuntimeDouble>,
+    least: Option<&mesh_proto::envoy::r#type::v3::Percent>,
+) -> Result<Option<SlowStart>, ConfigError> {
+    let Some(window) = parse::duration(at, "slow_start_window", window)?.filter(|w| !w.is_zero()) else {
+        return Ok(None);
+    };
+    let aggression = aggression.map_or(1.0, |a| a.default_value);
+    if aggression.is_nan() || aggression <= 0.0 {
+        return Err(at.field("aggression").invalid(aggression, "greater than 0"));
     }
+    let min_weight_percent = least.map_or(SLOW_START_PERCENT_DEFAULT, |p| p.value);
+    if !(0.0..=100.0).contains(&min_weight_percent) {
+        return Err(at.field("min_weight_percent").invalid(min_weight_percent, "0 to 100"));
+    }
+    Ok(Some(SlowStart { window, aggression, min_weight_percent }))
 }
 
 /// Panic threshold in percent, whether traffic fails in panic, whether
@@ -145,8 +205,8 @@ pub(super) fn common_lb(
     let Some(proto) = proto else { return Ok((PANIC_DEFAULT, false, false, false)) };
     honour!(at, proto, CommonLbConfig =>
         honour [healthy_panic_threshold close_connections_on_host_set_change locality_config_specifier]
-        // How updates are batched; active health checks, consistent hashing and stateful sessions, which are refused
-        // where they are asked for.
+        // How updates are batched; active health checks and stateful sessions, which are refused where they are
+        // asked for. Consistent hashing is read with its policy.
         ignore [update_merge_window ignore_new_hosts_until_first_hc consistent_hashing_lb_config override_host_status]
         refuse []
     );
@@ -196,16 +256,17 @@ fn threshold(at: &At<'_>, proto: &xds::circuit_breakers::Thresholds) -> Result<T
         Some(budget) => {
             let at = at.field("retry_budget");
             honour!(&at, budget, Budget =>
-                honour [budget_percent min_retry_concurrency]
+                honour [budget_percent min_retry_concurrency budget_interval]
                 ignore []
-                refuse [budget_interval]
+                refuse []
             );
+            let interval = parse::duration(&at, "budget_interval", budget.budget_interval.as_ref())?;
             let percent = budget.budget_percent.as_ref().map_or(BUDGET_PERCENT_DEFAULT, |p| p.value);
             if !(0.0..=100.0).contains(&percent) {
                 return Err(at.field("budget_percent").invalid(percent, "0 to 100"));
             }
             let least = parse::u32_or(budget.min_retry_concurrency.as_ref(), BUDGET_MIN_DEFAULT);
-            Some(RetryBudget { percent, min_concurrency: least })
+            Some(RetryBudget { percent, min_concurrency: least, interval: interval.unwrap_or_default() })
         }
     };
     Ok(Thresholds {
@@ -218,7 +279,8 @@ fn threshold(at: &At<'_>, proto: &xds::circuit_breakers::Thresholds) -> Result<T
     })
 }
 
-const SUPPORTED: &str = "ROUND_ROBIN, LEAST_REQUEST, RANDOM or CLUSTER_PROVIDED";
+const SUPPORTED: &str = "ROUND_ROBIN, LEAST_REQUEST, RANDOM, RING_HASH, MAGLEV or CLUSTER_PROVIDED";
+const SLOW_START_PERCENT_DEFAULT: f64 = 10.0;
 const CHOICES_DEFAULT: u32 = 2;
 /// More draws than this find nothing better, and the count must be bounded.
 const CHOICES_MAX: u32 = 64;

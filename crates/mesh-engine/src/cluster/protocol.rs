@@ -7,6 +7,7 @@ use mesh_proto::envoy::extensions::upstreams::http::v3 as upstreams;
 
 use super::{AutoSni, Http1Options, Http2Options, TcpKeepalive, UpstreamHttp, UpstreamVersion};
 use crate::error::{At, ConfigError};
+use crate::outlier::ErrorStatuses;
 use crate::parse::{self, bool_or, honour};
 
 /// `core.v3.HttpProtocolOptions`, with Envoy's defaults.
@@ -18,6 +19,8 @@ pub(crate) struct Common {
     pub(crate) max_requests_per_connection: Option<u32>,
     pub(crate) max_headers_count: u32,
     pub(crate) underscores: i32,
+    /// Of a cluster's options alone.
+    pub(crate) error_statuses: Option<ErrorStatuses>,
 }
 
 /// Reads the options that HTTP/1 and HTTP/2 have in common.
@@ -46,6 +49,7 @@ pub(crate) fn common(at: &At<'_>, proto: Option<&core::HttpProtocolOptions>) -> 
         max_requests_per_connection: proto.max_requests_per_connection.map(|v| v.value).filter(|v| *v > 0),
         max_headers_count,
         underscores: proto.headers_with_underscores_action,
+        error_statuses: None,
     })
 }
 
@@ -163,17 +167,22 @@ pub(crate) fn upstream(
     honour!(at, proto, upstreams::HttpProtocolOptions =>
         honour [
             common_http_protocol_options upstream_protocol_options http_filters upstream_http_protocol_options
+            outlier_detection
         ]
         ignore []
-        refuse [header_validation_config outlier_detection request_mirror_policies hash_policy retry_policy]
+        refuse [header_validation_config request_mirror_policies hash_policy retry_policy]
     );
     for (i, filter) in proto.http_filters.iter().enumerate() {
         if filter.name != UPSTREAM_CODEC {
             return Err(at.index("http_filters", i).unsupported_value(&filter.name, UPSTREAM_CODEC));
         }
     }
-    let common_options =
+    let mut common_options =
         common(&at.field("common_http_protocol_options"), proto.common_http_protocol_options.as_ref())?;
+    if let Some(matcher) = proto.outlier_detection.as_ref().and_then(|o| o.error_matcher.as_ref()) {
+        let at = at.field("outlier_detection");
+        common_options.error_statuses = Some(ErrorStatuses::parse(&at.field("error_matcher"), matcher)?);
+    }
     let (version, h1, h2) = match &proto.upstream_protocol_options {
         Some(O::ExplicitHttpConfig(explicit)) => match &explicit.protocol_config {
             Some(P::HttpProtocolOptions(h1)) => (UpstreamVersion::Http1, Some(h1), None),

@@ -7,14 +7,15 @@ use http::{HeaderValue, StatusCode};
 use mesh_proto::envoy::config::core::v3 as core;
 use mesh_proto::envoy::config::route::v3 as xds;
 
+use super::hash;
 use super::parse::{Limits, mutations};
 use super::{
-    Action, ClusterChoice, ClusterName, DirectResponse, Forward, HashPolicy, HashSource, HostRewrite,
-    MaxStreamDuration, PathRewrite, Priority, Redirect, RedirectPath, WeightedCluster, WeightedClusters,
+    Action, ClusterChoice, ClusterName, DirectResponse, Forward, HostRewrite, MaxStreamDuration, PathRewrite, Priority,
+    Redirect, RedirectPath, WeightedCluster, WeightedClusters,
 };
 use crate::error::{At, ConfigError};
 use crate::http_filter::Overrides;
-use crate::matcher::{HeaderRef, header_name, substitution};
+use crate::matcher::{header_name, substitution};
 use crate::parse::{self, honour};
 use crate::retry::RetryPolicy;
 
@@ -84,7 +85,7 @@ fn forward(
             1 => Priority::High,
             other => return Err(at.field("priority").invalid(other, "DEFAULT or HIGH")),
         },
-        hash_policy: hash_policies(at, &proto.hash_policy)?,
+        hash_policy: hash::parse(at, &proto.hash_policy)?,
         upgrades: upgrades(at, &proto.upgrade_configs)?,
     })
 }
@@ -229,40 +230,6 @@ fn max_stream_duration(
         grpc_timeout_header_max: read("grpc_timeout_header_max", &proto.grpc_timeout_header_max)?,
         grpc_timeout_header_offset: read("grpc_timeout_header_offset", &proto.grpc_timeout_header_offset)?,
     }))
-}
-
-fn hash_policies(at: &At<'_>, protos: &[xds::route_action::HashPolicy]) -> Result<Vec<HashPolicy>, ConfigError> {
-    use xds::route_action::hash_policy::PolicySpecifier as S;
-    let mut policies = Vec::with_capacity(protos.len());
-    for (i, proto) in protos.iter().enumerate() {
-        let at = at.index("hash_policy", i);
-        let source = match &proto.policy_specifier {
-            Some(S::Header(header)) => {
-                let at = at.field("header");
-                let rewrite = match &header.regex_rewrite {
-                    Some(rewrite) => Some(substitution(&at.field("regex_rewrite"), rewrite)?),
-                    None => None,
-                };
-                HashSource::Header(HeaderRef::parse(&at, "header_name", &header.header_name)?, rewrite)
-            }
-            Some(S::Cookie(cookie)) => {
-                let at = at.field("cookie");
-                // With a lifetime the proxy would have to hand out the cookie.
-                parse::refuse_if_set(&at, "ttl", &cookie.ttl)?;
-                HashSource::Cookie { name: parse::non_empty(&at, "name", &cookie.name)?.into() }
-            }
-            Some(S::ConnectionProperties(properties)) if !properties.source_ip => continue,
-            Some(S::ConnectionProperties(_)) => HashSource::SourceIp,
-            Some(S::QueryParameter(query)) => {
-                let at = at.field("query_parameter");
-                HashSource::Query(parse::non_empty(&at, "name", &query.name)?.into())
-            }
-            Some(S::FilterState(_)) => return Err(at.field("filter_state").unsupported()),
-            None => return Err(at.missing("a policy_specifier")),
-        };
-        policies.push(HashPolicy { source, terminal: proto.terminal });
-    }
-    Ok(policies)
 }
 
 fn upgrades(at: &At<'_>, protos: &[xds::route_action::UpgradeConfig]) -> Result<Vec<(Box<str>, bool)>, ConfigError> {

@@ -1,21 +1,17 @@
 //! What a matched route does to a request and to its response.
 
 use std::borrow::Cow;
-use std::net::IpAddr;
 use std::time::Duration;
 
 use http::header::{HOST, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery};
 use http::{HeaderMap, Uri};
-use xxhash_rust::xxh64::xxh64;
 
 use super::domains::without_port;
-use super::{
-    Forward, HashSource, HostRewrite, Matched, Mutations, PathRewrite, Redirect, RedirectPath, RequestView, Timeouts,
-};
+use super::{Forward, HostRewrite, Matched, Mutations, PathRewrite, Redirect, RedirectPath, RequestView, Timeouts};
 use crate::format::Facts;
-use crate::{grpc, matcher};
+use crate::grpc;
 
 impl Matched {
     /// Carries out the route's mutations on a request: headers of every level,
@@ -150,31 +146,6 @@ impl Matched {
             idle: forward.idle_timeout,
             max_stream,
         }
-    }
-
-    /// The hash of a request by the route's hash policies; `None` if they give none.
-    pub fn hash(&self, request: &RequestView<'_>, source: IpAddr) -> Option<u64> {
-        let mut hash: Option<u64> = None;
-        for policy in &self.forward()?.hash_policy {
-            let text: Option<Cow<'_, str>> = match &policy.source {
-                HashSource::Header(name, rewrite) => name.of_request(request).map(|value| match rewrite {
-                    Some((regex, by)) => Cow::Owned(regex.replace_all(&value, &**by).into_owned()),
-                    None => value,
-                }),
-                HashSource::Cookie { name } => matcher::cookie(request.headers, name).map(Cow::Borrowed),
-                HashSource::SourceIp => Some(Cow::Owned(source.to_string())),
-                HashSource::Query(name) => matcher::query_parameter(request.path, name),
-            };
-            if let Some(text) = text {
-                let own = xxh64(text.as_bytes(), 0);
-                // Envoy's way to combine them.
-                hash = Some(hash.map_or(own, |h| h.rotate_left(1) ^ own));
-            }
-            if policy.terminal && hash.is_some() {
-                break;
-            }
-        }
-        hash
     }
 
     /// Where a redirect leads: the value of `location`.

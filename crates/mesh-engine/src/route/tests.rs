@@ -255,11 +255,51 @@ fn the_first_hash_policy_that_is_terminal_ends_the_search() {
         "{match: {prefix: /}, route: {cluster: c, hash_policy: [{header: {header_name: x}, terminal: true}, {connection_properties: {source_ip: true}}]}}",
     );
     let hash = |parts: &Parts| {
-        match_route(&table, &RequestView::of(parts), 0).unwrap().hash(&RequestView::of(parts), [1, 2, 3, 4].into())
+        match_route(&table, &RequestView::of(parts), 0)
+            .unwrap()
+            .hash(&RequestView::of(parts), "1.2.3.4:5".parse().unwrap(), "5.6.7.8:9".parse().unwrap())
+            .hash
     };
     let with = request("GET", "/", &[("x", "1")]);
     assert_eq!(hash(&with), Some(xxhash_rust::xxh64::xxh64(b"1", 0)));
     assert_eq!(hash(&get("/")), Some(xxhash_rust::xxh64::xxh64(b"1.2.3.4", 0)));
+}
+
+#[test]
+fn a_client_without_the_cookie_is_given_one_that_hashes_alike() {
+    let table = routes(
+        "{match: {prefix: /}, route: {cluster: c, hash_policy: [{cookie: {name: sid, ttl: 60s, path: /a, attributes: [{name: SameSite, value: Lax}, {name: Secure}]}}]}}",
+    );
+    let hashed = |parts: &Parts| {
+        let view = RequestView::of(parts);
+        match_route(&table, &view, 0).unwrap().hash(&view, "1.2.3.4:5".parse().unwrap(), "[::1]:9".parse().unwrap())
+    };
+    let first = hashed(&get("/"));
+    let value = format!("{:016x}", xxhash_rust::xxh64::xxh64(b"1.2.3.4:5[::1]:9", 0));
+    let expected = format!("sid=\"{value}\"; Max-Age=60; Path=/a; SameSite=Lax; Secure; HttpOnly");
+    assert_eq!(first.cookies, [expected.as_str()]);
+    let cookie = format!("a=b; sid=\"{value}\"");
+    let second = hashed(&request("GET", "/", &[("cookie", cookie.as_str())]));
+    assert_eq!((second.hash, second.cookies.len()), (first.hash, 0));
+}
+
+#[test]
+fn hashes_are_combined_and_values_of_a_header_are_sorted() {
+    use xxhash_rust::xxh64::xxh64;
+    let table = routes(
+        "{match: {prefix: /}, route: {cluster: c, hash_policy: [{query_parameter: {name: q}}, {header: {header_name: x}}]}}",
+    );
+    let hash = |parts: &Parts| {
+        let view = RequestView::of(parts);
+        match_route(&table, &view, 0)
+            .unwrap()
+            .hash(&view, "1.2.3.4:5".parse().unwrap(), "[::1]:9".parse().unwrap())
+            .hash
+    };
+    let both = request("GET", "/?q=1", &[("x", "b"), ("x", "a")]);
+    let header = xxh64(b"b", xxh64(b"a", 0));
+    assert_eq!(hash(&both), Some(xxh64(b"1", 0).rotate_left(1) ^ header));
+    assert_eq!(hash(&get("/")), None);
 }
 
 #[test]

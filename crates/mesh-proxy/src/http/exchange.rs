@@ -65,6 +65,8 @@ pub(crate) struct Exchange {
     /// The cluster that had no host for the request.
     pub(crate) unreached: Option<Arc<Upstream>>,
     pub(crate) failure: Option<String>,
+    /// Cookies that the client is given with a response from upstream.
+    pub(crate) cookies: Vec<http::HeaderValue>,
     pub(crate) timer: Option<Timer>,
     /// The whole response went down.
     pub(crate) complete: bool,
@@ -138,6 +140,7 @@ impl Exchange {
             attempt: None,
             unreached: None,
             failure: None,
+            cookies: Vec::new(),
             timer: None,
             complete: false,
             silent: false,

@@ -124,7 +124,7 @@ async fn admit(exchange: &Exchange, parts: &Parts) -> Result<(Arc<Upstream>, Per
         return Err(LocalReply::new(status, "", ResponseFlags::NO_CLUSTER_FOUND, "cluster_not_found"));
     };
     let priority = matched.and_then(|m| m.forward()).map_or(Priority::Default, |f| f.priority);
-    match upstream.cluster.admit(Resource::Requests, priority) {
+    match upstream.cluster.admit(Resource::Requests, priority, std::time::Instant::now()) {
         Ok(permit) => Ok((upstream, permit)),
         Err(_) => {
             upstream.stats.upstream_rq_pending_overflow.inc();
@@ -157,7 +157,9 @@ impl Forwarding {
         };
         if let Some(matched) = this.exchange.matched.take() {
             this.timeouts = matched.timeouts(&parts.headers, internal);
-            this.hash = matched.hash(&RequestView::of(parts), this.exchange.remote.ip());
+            let hashed = matched.hash(&RequestView::of(parts), this.exchange.remote, this.exchange.down.local);
+            this.hash = hashed.hash;
+            this.exchange.cookies = hashed.cookies;
             if let Some(forward) = matched.forward() {
                 this.priority = forward.priority;
                 if this.upgrade.is_none() {
@@ -290,15 +292,17 @@ impl Forwarding {
         let retried = self.exchange.attempts > 1;
         match verdict {
             Retry::Yes if !self.body_repeats() => stats.retry_or_shadow_abandoned.inc(),
-            Retry::Yes => match self.upstream.cluster.admit(Resource::Retries, self.priority) {
-                Ok(held) => {
-                    stats.upstream_rq_retry.inc();
-                    stats.upstream_rq_retry_backoff_exponential.inc();
-                    drop(tried);
-                    return self.wait_for_retry(held).await.map_err(Err);
+            Retry::Yes => {
+                match self.upstream.cluster.admit(Resource::Retries, self.priority, std::time::Instant::now()) {
+                    Ok(held) => {
+                        stats.upstream_rq_retry.inc();
+                        stats.upstream_rq_retry_backoff_exponential.inc();
+                        drop(tried);
+                        return self.wait_for_retry(held).await.map_err(Err);
+                    }
+                    Err(_) => stats.upstream_rq_retry_overflow.inc(),
                 }
-                Err(_) => stats.upstream_rq_retry_overflow.inc(),
-            },
+            }
             Retry::LimitExceeded => {
                 stats.upstream_rq_retry_limit_exceeded.inc();
                 self.exchange.flags.insert(ResponseFlags::UPSTREAM_RETRY_LIMIT_EXCEEDED);
@@ -519,6 +523,9 @@ impl Forwarding {
         }
         if exchange.details.is_none() {
             exchange.details = Some("via_upstream");
+        }
+        for cookie in std::mem::take(&mut exchange.cookies) {
+            parts.headers.append(http::header::SET_COOKIE, cookie);
         }
         finish(&mut exchange, parts.status, &mut parts.headers);
         parts.version = exchange.version;

@@ -134,7 +134,7 @@ impl Pool {
         if let Some(h1) = self.take_idle() {
             return Ok(h1);
         }
-        match self.upstream.cluster.admit(Resource::Connections, priority) {
+        match self.upstream.cluster.admit(Resource::Connections, priority, std::time::Instant::now()) {
             Ok(permit) => self.new_h1(config, Some(permit)).await,
             // A pool may always have one connection, or a worker could starve.
             Err(_) if self.open.get() == 0 => self.new_h1(config, None).await,
@@ -150,7 +150,7 @@ impl Pool {
 
     fn pend(&self, priority: Priority) -> Result<Permit, Failure> {
         self.upstream.stats.upstream_rq_pending_total.inc();
-        self.upstream.cluster.admit(Resource::Pending, priority).map_err(|_| {
+        self.upstream.cluster.admit(Resource::Pending, priority, std::time::Instant::now()).map_err(|_| {
             self.upstream.stats.upstream_rq_pending_overflow.inc();
             Failure::Overflow
         })
@@ -202,7 +202,7 @@ impl Pool {
             let (give, wait) = oneshot::channel();
             self.h2_waiting.borrow_mut().push(give);
             if !self.h2_connecting.replace(true) {
-                let permit = self.upstream.cluster.admit(Resource::Connections, priority);
+                let permit = self.upstream.cluster.admit(Resource::Connections, priority, std::time::Instant::now());
                 if permit.is_err() && !self.h2.borrow().is_empty() {
                     self.h2_connecting.set(false);
                     self.upstream.stats.upstream_cx_overflow.inc();
