@@ -1,7 +1,7 @@
 //! What the DestinationRules of one host say together.
 
 use mesh_model::rules::DestinationRule;
-use mesh_model::rules::destination_rule::{Algorithm, Effective, Subset, TrafficPolicy, Tunnel};
+use mesh_model::rules::destination_rule::{Algorithm, Effective, HashKey, Subset, TrafficPolicy, Tunnel};
 use mesh_model::{Code, Diagnostic, Hostname, Severity};
 use mesh_proto::origin::Origin;
 
@@ -48,6 +48,12 @@ impl<'a> Destination<'a> {
             Some(subset) => subset.policy.tunnel.as_ref(),
             None => self.base().and_then(|r| r.policy.tunnel.as_ref()),
         }
+    }
+
+    /// Whether connections to a port are told apart by the client's address.
+    pub(crate) fn hashes_source(self, subset: Option<&'a Subset>, port: u16) -> bool {
+        let algorithm = self.policy(subset, port).load_balancer.map(|b| &b.algorithm);
+        matches!(algorithm, Some(Algorithm::ConsistentHash(hash)) if hash.key == Some(HashKey::SourceIp))
     }
 
     /// Every policy that is in force for some port or subset.

@@ -25,7 +25,8 @@ use mesh_proto::envoy::extensions::filters::listener::original_dst::v3::Original
 use mesh_proto::envoy::extensions::filters::listener::tls_inspector::v3::TlsInspector;
 use mesh_proto::envoy::extensions::filters::network::tcp_proxy::v3::tcp_proxy::TunnelingConfig;
 use mesh_proto::envoy::extensions::filters::network::tcp_proxy::v3::{TcpProxy, tcp_proxy};
-use mesh_proto::envoy::r#type::v3::Int32Range;
+use mesh_proto::envoy::r#type::v3::hash_policy::{PolicySpecifier, SourceIp};
+use mesh_proto::envoy::r#type::v3::{HashPolicy, Int32Range};
 use mesh_proto::google::protobuf::Any;
 use mesh_proto::origin;
 use mesh_proto::resource::Resource;
@@ -134,7 +135,15 @@ fn detected_http() -> Vec<String> {
 
 /// Forwards bytes to a cluster.
 fn tcp_proxy(stat_prefix: &str, cluster: &str, idle: Option<std::time::Duration>, settings: &Settings) -> Filter {
-    tcp_proxy_through(stat_prefix, cluster, idle, None, settings)
+    tcp_proxy_through(stat_prefix, cluster, idle, &Through::default(), settings)
+}
+
+/// How connections come to a cluster's endpoints, and go on from there.
+#[derive(Debug, Default)]
+struct Through {
+    tunnel: Option<Tunnel>,
+    /// Clients of one address go to one endpoint.
+    by_source: bool,
 }
 
 /// As [`tcp_proxy`], to where a tunnel through the cluster ends.
@@ -142,10 +151,10 @@ fn tcp_proxy_through(
     stat_prefix: &str,
     cluster: &str,
     idle: Option<std::time::Duration>,
-    tunnel: Option<&Tunnel>,
+    through: &Through,
     settings: &Settings,
 ) -> Filter {
-    let tunneling_config = tunnel.map(|tunnel| TunnelingConfig {
+    let tunneling_config = through.tunnel.as_ref().map(|tunnel| TunnelingConfig {
         hostname: match tunnel.target_host.parse::<IpAddr>() {
             Ok(ip) => format!("{}:{}", xds::bracketed(ip), tunnel.target_port),
             Err(_) => format!("{}:{}", tunnel.target_host, tunnel.target_port),
@@ -153,8 +162,10 @@ fn tcp_proxy_through(
         use_post: tunnel.post,
         ..Default::default()
     });
+    let source = HashPolicy { policy_specifier: Some(PolicySpecifier::SourceIp(SourceIp {})) };
     let proxy = TcpProxy {
         tunneling_config,
+        hash_policy: Vec::from_iter(through.by_source.then_some(source)),
         stat_prefix: stat_prefix.to_owned(),
         cluster_specifier: Some(tcp_proxy::ClusterSpecifier::Cluster(cluster.to_owned())),
         access_log: access_log::of(settings, access_log::Sees::Connections),

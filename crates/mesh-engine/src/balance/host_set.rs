@@ -165,10 +165,26 @@ impl HostSet {
         attempts: u32,
         refuses: impl Fn(&Arc<Host>) -> bool,
     ) -> Option<&Arc<Host>> {
+        let host = |attempt: u32| self.hashed(hash, attempt).map(|member| &self.members[member].host);
+        (0..attempts).filter_map(host).find(|host| !refuses(host)).or_else(|| host(attempts))
+    }
+
+    /// The member for `hash`.
+    fn hashed(&self, hash: u64, attempt: u32) -> Option<usize> {
         let (priority, _) = self.load.choose((hash % 100) as u32)?;
         let (table, members) = self.priorities.get(priority)?.table.as_ref()?;
-        let host = |attempt: u32| &self.members[members[table.pick(hash, attempt)] as usize].host;
-        (0..attempts).map(host).find(|host| !refuses(host)).or_else(|| Some(host(attempts)))
+        Some(members[table.pick(hash, attempt)] as usize)
+    }
+
+    /// As [`HostSet::probabilities`], for a request with `hash`.
+    pub fn probabilities_for(&self, hash: Option<u64>) -> Vec<f64> {
+        match hash.filter(|_| self.is_hashed()) {
+            None => self.probabilities(),
+            Some(hash) => {
+                let chosen = self.hashed(hash, 0);
+                (0..self.members.len()).map(|member| if chosen == Some(member) { 1.0 } else { 0.0 }).collect()
+            }
+        }
     }
 
     /// How likely each member is picked next, with no request in flight. In

@@ -116,7 +116,8 @@ impl<'a> Walk<'a> {
         let Some(cluster) = self.config.clusters.get(&name) else {
             return refuse(None, format!("cluster {name} is not known; the connection is closed"));
         };
-        match self.cluster(&cluster, destination) {
+        let hash = tcp.hash_source_ip.then(|| route::source_hash(self.question.source));
+        match self.cluster(&cluster, destination, hash) {
             Err(why) => refuse(None, why),
             Ok(()) => Outcome::Forward(Forward {
                 clusters,
@@ -244,11 +245,15 @@ impl<'a> Walk<'a> {
         };
         let retry = crate::retry::RetryState::new(forward.retry_policy.as_ref(), &parts.headers, internal);
         let retries = retry.as_ref().map_or(0, crate::retry::RetryState::limit);
+        let remote = facts.downstream_remote.unwrap_or(self.question.source);
+        let hashed = matched.hash(&RequestView::of(&parts), remote, destination);
+        // The value of a cookie that would be granted depends on the connection.
+        let hash = hashed.hash.filter(|_| hashed.cookies.is_empty());
         matched.mutate_request(&mut parts, facts);
         let Some(cluster) = self.config.clusters.get(&name) else {
             return refuse(unknown, format!("cluster {name} is not known"));
         };
-        if let Err(why) = self.cluster(&cluster, destination) {
+        if let Err(why) = self.cluster(&cluster, destination, hash) {
             return refuse(Some(StatusCode::SERVICE_UNAVAILABLE), why);
         }
         if matched.auto_host_rewrite()
@@ -272,7 +277,12 @@ impl<'a> Walk<'a> {
     }
 
     /// The cluster and its endpoints; says why if none of them can be used.
-    fn cluster(&mut self, cluster: &Cluster, destination: std::net::SocketAddr) -> Result<(), String> {
+    fn cluster(
+        &mut self,
+        cluster: &Cluster,
+        destination: std::net::SocketAddr,
+        hash: Option<u64>,
+    ) -> Result<(), String> {
         let config = cluster.config();
         let detail = format!("{}, {}", config.discovery.name(), config.policy_name());
         self.step(StepKind::Cluster, cluster.name(), detail, &config.origins);
@@ -297,7 +307,7 @@ impl<'a> Walk<'a> {
             return Ok(());
         }
         let hosts = cluster.hosts();
-        self.list(&config, &hosts);
+        self.list(&config, &hosts, hash);
         if hosts.members.is_empty() && matches!(config.discovery, Discovery::StrictDns(_) | Discovery::LogicalDns(_)) {
             return Ok(());
         }
@@ -309,7 +319,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn list(&mut self, config: &ClusterConfig, hosts: &HostSet) {
+    fn list(&mut self, config: &ClusterConfig, hosts: &HostSet, hash: Option<u64>) {
         let healthy = hosts.members.iter().filter(|m| m.is_healthy()).count();
         let names = config.load_assignment.names();
         let detail = match (hosts.members.is_empty(), names.is_empty()) {
@@ -328,7 +338,7 @@ impl<'a> Walk<'a> {
             priority: member.priority,
             probability,
         };
-        self.endpoints = hosts.members.iter().zip(hosts.probabilities()).map(chance).collect();
+        self.endpoints = hosts.members.iter().zip(hosts.probabilities_for(hash)).map(chance).collect();
     }
 }
 

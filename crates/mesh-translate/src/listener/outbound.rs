@@ -17,7 +17,7 @@ use mesh_proto::envoy::config::listener::v3::FilterChainMatch;
 use mesh_proto::resource::Resource;
 
 use super::slot::{Slot, Tcp};
-use super::{chain, encoded, listener, tcp_proxy};
+use super::{Through, chain, encoded, listener, tcp_proxy};
 use crate::destination::Destination;
 use crate::route::RouteName;
 use crate::scope;
@@ -227,7 +227,10 @@ fn bytes(visible: &VisibleService, port: &Port) -> Tcp {
         server_name: None,
         cluster: xds::outbound_cluster(port.number, "", service.hostname.as_str()),
         idle: pool.and_then(|p| p.tcp_idle_timeout),
-        tunnel: destination.tunnel(None).cloned(),
+        through: Through {
+            tunnel: destination.tunnel(None).cloned(),
+            by_source: destination.hashes_source(None, port.number),
+        },
         origins: std::iter::once(xds::origin(&service.meta)).chain(destination.origins(None)).collect(),
     }
 }

@@ -8,7 +8,6 @@
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use mesh_model::rules::destination_rule::Tunnel;
 use mesh_model::{Code, Diagnostic, Name, Service, Severity};
 use mesh_proto::envoy::config::core::v3::TrafficDirection;
 use mesh_proto::envoy::config::listener::v3 as api;
@@ -16,7 +15,7 @@ use mesh_proto::envoy::config::listener::v3::{FilterChain, FilterChainMatch};
 use mesh_proto::origin::Origin;
 
 use super::{
-    Manager, Routes, chain, http_inspector, inspect, listener, plaintext_http, tcp_proxy, tcp_proxy_through,
+    Manager, Routes, Through, chain, http_inspector, inspect, listener, plaintext_http, tcp_proxy, tcp_proxy_through,
     tls_inspector,
 };
 use crate::http_filters::Chain;
@@ -56,8 +55,8 @@ pub(super) struct Tcp {
     pub(super) server_name: Option<Name>,
     pub(super) cluster: Name,
     pub(super) idle: Option<std::time::Duration>,
-    /// How connections go on from the cluster's endpoints.
-    pub(super) tunnel: Option<Tunnel>,
+    /// How connections come to the cluster's endpoints, and go on from there.
+    pub(super) through: Through,
     pub(super) origins: Vec<Origin>,
 }
 
@@ -207,7 +206,7 @@ fn tcp_chain(tcp: &Tcp, name: &str, scope: &scope::Outbound) -> FilterChain {
         ..Default::default()
     };
     let mut chain =
-        chain(name, matches, tcp_proxy_through(&tcp.cluster, &tcp.cluster, tcp.idle, tcp.tunnel.as_ref(), &scope.mesh));
+        chain(name, matches, tcp_proxy_through(&tcp.cluster, &tcp.cluster, tcp.idle, &tcp.through, &scope.mesh));
     chain.metadata = xds::metadata(Vec::new(), tcp.origins.clone());
     chain
 }
