@@ -57,22 +57,6 @@ fn what_cannot_be_honoured_is_named() {
             static_name.as_str(),
             "load_assignment.endpoints[0].lb_endpoints[0].endpoint.address: malformed IP address: a.b",
         ),
-        (
-            "{name: x, lb_policy: RING_HASH, ring_hash_lb_config: {hash_function: MURMUR_HASH_2}}",
-            "ring_hash_lb_config.hash_function: MURMUR_HASH_2 is not supported by this proxy",
-        ),
-        (
-            "{name: x, lb_policy: RING_HASH, ring_hash_lb_config: {minimum_ring_size: 5, maximum_ring_size: 4}}",
-            "ring hash: minimum_ring_size (5) > maximum_ring_size (4)",
-        ),
-        (
-            "{name: x, lb_policy: MAGLEV, maglev_lb_config: {table_size: 65536}}",
-            "The table size of maglev must be prime number",
-        ),
-        (
-            "{name: x, lb_policy: MAGLEV, common_lb_config: {consistent_hashing_lb_config: {hash_balance_factor: 150}}}",
-            "hash_balance_factor: is set, but this proxy does not support it",
-        ),
         ("{name: x, connect_timeout: 0s}", "connect_timeout: found 0s"),
         ("{name: x, health_checks: [{timeout: 1s}]}", "health_checks: is set, but this proxy does not support it"),
         (
@@ -97,6 +81,31 @@ fn what_cannot_be_honoured_is_named() {
         (
             "{name: x, load_balancing_policy: {policies: [{typed_extension_config: {name: m, typed_config: {'@type': type.googleapis.com/envoy.extensions.load_balancing_policies.subset.v3.Subset}}}]}}",
             "envoy.extensions.load_balancing_policies.subset.v3.Subset is not supported",
+        ),
+    ] {
+        let error = parse(yaml).unwrap_err();
+        assert!(error.contains(expected), "{yaml}: {error}");
+    }
+}
+
+#[test]
+fn what_cannot_be_honoured_of_hashing_is_named() {
+    for (yaml, expected) in [
+        (
+            "{name: x, lb_policy: RING_HASH, ring_hash_lb_config: {hash_function: MURMUR_HASH_2}}",
+            "ring_hash_lb_config.hash_function: MURMUR_HASH_2 is not supported by this proxy",
+        ),
+        (
+            "{name: x, lb_policy: RING_HASH, ring_hash_lb_config: {minimum_ring_size: 5, maximum_ring_size: 4}}",
+            "ring hash: minimum_ring_size (5) > maximum_ring_size (4)",
+        ),
+        (
+            "{name: x, lb_policy: MAGLEV, maglev_lb_config: {table_size: 65536}}",
+            "The table size of maglev must be prime number",
+        ),
+        (
+            "{name: x, lb_policy: MAGLEV, common_lb_config: {consistent_hashing_lb_config: {hash_balance_factor: 150}}}",
+            "hash_balance_factor: is set, but this proxy does not support it",
         ),
     ] {
         let error = parse(yaml).unwrap_err();

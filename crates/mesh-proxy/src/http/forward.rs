@@ -110,6 +110,10 @@ fn refuse_upgrade(exchange: &Exchange, upgrade: Option<&HeaderValue>) -> Option<
     Some(LocalReply::new(StatusCode::FORBIDDEN, "", ResponseFlags::NONE, "upgrade_failed"))
 }
 
+fn now() -> std::time::Instant {
+    std::time::Instant::now()
+}
+
 /// The request's cluster, and leave to add a request to it.
 async fn admit(exchange: &Exchange, parts: &Parts) -> Result<(Arc<Upstream>, Permit), LocalReply> {
     let matched = exchange.matched.as_ref();
@@ -124,7 +128,7 @@ async fn admit(exchange: &Exchange, parts: &Parts) -> Result<(Arc<Upstream>, Per
         return Err(LocalReply::new(status, "", ResponseFlags::NO_CLUSTER_FOUND, "cluster_not_found"));
     };
     let priority = matched.and_then(|m| m.forward()).map_or(Priority::Default, |f| f.priority);
-    match upstream.cluster.admit(Resource::Requests, priority, std::time::Instant::now()) {
+    match upstream.cluster.admit(Resource::Requests, priority, now()) {
         Ok(permit) => Ok((upstream, permit)),
         Err(_) => {
             upstream.stats.upstream_rq_pending_overflow.inc();
@@ -292,17 +296,15 @@ impl Forwarding {
         let retried = self.exchange.attempts > 1;
         match verdict {
             Retry::Yes if !self.body_repeats() => stats.retry_or_shadow_abandoned.inc(),
-            Retry::Yes => {
-                match self.upstream.cluster.admit(Resource::Retries, self.priority, std::time::Instant::now()) {
-                    Ok(held) => {
-                        stats.upstream_rq_retry.inc();
-                        stats.upstream_rq_retry_backoff_exponential.inc();
-                        drop(tried);
-                        return self.wait_for_retry(held).await.map_err(Err);
-                    }
-                    Err(_) => stats.upstream_rq_retry_overflow.inc(),
+            Retry::Yes => match self.upstream.cluster.admit(Resource::Retries, self.priority, now()) {
+                Ok(held) => {
+                    stats.upstream_rq_retry.inc();
+                    stats.upstream_rq_retry_backoff_exponential.inc();
+                    drop(tried);
+                    return self.wait_for_retry(held).await.map_err(Err);
                 }
-            }
+                Err(_) => stats.upstream_rq_retry_overflow.inc(),
+            },
             Retry::LimitExceeded => {
                 stats.upstream_rq_retry_limit_exceeded.inc();
                 self.exchange.flags.insert(ResponseFlags::UPSTREAM_RETRY_LIMIT_EXCEEDED);

@@ -96,5 +96,8 @@ fn describe(explanation: &Explanation) -> Map<String, Value> {
     }
     let endpoints: Vec<String> = explanation.endpoints.iter().map(|e| e.address.to_string()).collect();
     out.insert("endpoints".to_owned(), json!(endpoints));
+    let chances = explanation.endpoints.iter().filter(|e| e.probability > 0.0);
+    let reached: Vec<String> = chances.map(|e| e.address.to_string()).collect();
+    out.insert("reached".to_owned(), json!(reached));
     out
 }
