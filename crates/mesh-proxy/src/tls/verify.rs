@@ -17,6 +17,8 @@ use webpki::{CertRevocationList, EndEntityCert, KeyUsage, RevocationCheckDepth, 
 
 use super::{Shown, TlsError, certificate, material};
 
+mod old;
+
 /// Verifies peers of one context.
 pub(super) struct Verifier {
     rules: ValidationContext,
@@ -111,6 +113,14 @@ impl Verifier {
                 _ => Ok(()),
             };
         }
+        if old::is_old(leaf) {
+            // There is no telling where such a certificate's revocation would be listed.
+            if !self.lists.is_empty() {
+                return Err(CertificateError::UnknownRevocationStatus.into());
+            }
+            let now = (!self.rules.allow_expired).then_some(now);
+            return old::verify(leaf, &self.anchors, now, &self.provider.signature_verification_algorithms);
+        }
         match self.path(leaf, intermediates, now, usage) {
             Err(webpki::Error::CertExpired { .. } | webpki::Error::CertNotValidYet { .. })
                 if self.rules.allow_expired =>
@@ -150,7 +160,11 @@ impl Verifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+        let algorithms = &self.provider.signature_verification_algorithms;
+        match old::is_old(cert) {
+            true => old::verify_handshake12(message, cert, dss, algorithms),
+            false => verify_tls12_signature(message, cert, dss, algorithms),
+        }
     }
 
     fn signature13(
@@ -159,7 +173,11 @@ impl Verifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+        let algorithms = &self.provider.signature_verification_algorithms;
+        match old::is_old(cert) {
+            true => old::verify_handshake13(message, cert, dss, algorithms),
+            false => verify_tls13_signature(message, cert, dss, algorithms),
+        }
     }
 }
 

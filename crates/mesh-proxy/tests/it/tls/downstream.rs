@@ -139,3 +139,49 @@ fn plaintext_at_a_tls_port_is_refused_and_nobody_else_notices() {
     assert_eq!(proxy.stat("listener.127.0.0.1_0.ssl.connection_error"), 1);
     assert!(Ask::default().get(proxy.address("in")).is_ok());
 }
+
+#[test]
+fn a_client_certificate_without_extensions_is_accepted() {
+    use std::process::{Command, Stdio};
+    let folder = tempfile::tempdir().unwrap();
+    let at = |file: &str| folder.path().join(file).display().to_string();
+    let run = |line: &str| {
+        let status = Command::new("openssl").args(line.split(' ')).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        status.is_ok_and(|s| s.success())
+    };
+    let subject = "-newkey rsa:2048 -nodes -subj";
+    let made = run(&format!("req -x509 {subject} /CN=ca -keyout {} -out {}", at("ca.key"), at("ca.pem")))
+        && run(&format!("req {subject} /CN=me -keyout {} -out {}", at("me.key"), at("me.csr")))
+        && run(&format!(
+            "x509 -req -in {} -CA {} -CAkey {} -CAcreateserial -out {}",
+            at("me.csr"),
+            at("ca.pem"),
+            at("ca.key"),
+            at("me.pem")
+        ));
+    if !made {
+        eprintln!("skipped: there is no openssl command here");
+        return;
+    }
+    let (backend, _) = server();
+    let context = format!(
+        "require_client_certificate: true, common_tls_context: {{tls_certificates: [{}], validation_context: {{trusted_ca: {{filename: {}}}}}}}",
+        Ca::new("own").issue("a", &["a.test"]).yaml(),
+        at("ca.pem")
+    );
+    let proxy = Proxy::start(&behind_tls(backend, &context, ""));
+    for version in ["-tls1_2", "-tls1_3"] {
+        let mut client = Command::new("openssl")
+            .args(["s_client", "-quiet", version, "-connect", &proxy.address("in").to_string()])
+            .args(["-cert", &at("me.pem"), "-key", &at("me.key")])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let request = b"GET / HTTP/1.1\r\nhost: a.test\r\nconnection: close\r\n\r\n";
+        client.stdin.as_mut().unwrap().write_all(request).unwrap();
+        let answer = client.wait_with_output().unwrap().stdout;
+        assert!(answer.starts_with(b"HTTP/1.1 200"), "{version}: {}", String::from_utf8_lossy(&answer));
+    }
+}
