@@ -10,6 +10,7 @@
 pub mod destination_rule;
 pub mod envoy_filter;
 mod exports;
+mod gateway_api;
 pub mod gateway;
 pub mod mesh_config;
 pub mod peer_authentication;
@@ -116,6 +117,7 @@ fn read(object: &Object, log: &Log, mesh: &MeshConfig) -> Option<Spec> {
         Kind::Telemetry => telemetry::read(&spec_of(&root)?, &scope),
         Kind::PeerAuthentication => peer_authentication::read(&spec_of(&root)?, &scope),
         Kind::Gateway => gateway::read(&spec_of(&root)?, &scope),
+        kind if gateway_api::reads(kind) => gateway_api::read(kind, &spec_of(&root)?, &scope),
         _ => {
             // No reader knows the fields; the schema does.
             if !crate::schema::check_into(object, log) || log.failed() {

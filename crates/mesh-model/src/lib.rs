@@ -11,6 +11,7 @@
 
 pub mod diagnostic;
 pub mod endpoint;
+pub mod gateway_api;
 pub mod host;
 pub mod labels;
 pub mod object;
@@ -18,6 +19,7 @@ pub mod protocol;
 pub mod rules;
 pub mod secret;
 pub mod service;
+pub mod status;
 pub mod visibility;
 pub mod workload;
 pub mod world;
@@ -31,6 +33,7 @@ pub use protocol::Protocol;
 pub use rules::Rule;
 pub use secret::Secret;
 pub use service::{Port, Registry, Resolution, Service, ServiceKey, TargetPort};
+pub use status::{Condition, ObjectStatus, Statuses};
 pub use visibility::Visibility;
 pub use workload::{Namespace, Workload, WorkloadKey};
 pub use world::{Change, MeshSnapshot, World};

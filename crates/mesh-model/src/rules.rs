@@ -5,12 +5,13 @@
 
 use std::sync::Arc;
 
-use crate::{Meta, ObjectRef};
+use crate::{Kind, Meta, ObjectRef};
 
 pub mod delegation;
 pub mod destination_rule;
 pub mod envoy_filter;
 pub mod gateway;
+pub mod gateway_api;
 pub mod mesh_config;
 pub mod peer_authentication;
 pub mod provider;
@@ -23,6 +24,7 @@ pub mod virtual_service;
 pub use destination_rule::DestinationRule;
 pub use envoy_filter::EnvoyFilter;
 pub use gateway::Gateway;
+pub use gateway_api::GatewayApi;
 pub use mesh_config::MeshConfig;
 pub use peer_authentication::PeerAuthentication;
 pub use service_entry::ServiceEntry;
@@ -46,6 +48,18 @@ impl Rule {
     pub fn object(&self) -> &ObjectRef {
         &self.meta.object
     }
+
+    /// Whether it was derived from an object of another kind, which is a rule of
+    /// its own.
+    pub fn is_derived(&self) -> bool {
+        let own = match &self.spec {
+            Spec::VirtualService(_) => Kind::VirtualService,
+            Spec::DestinationRule(_) => Kind::DestinationRule,
+            Spec::Gateway(_) => Kind::Gateway,
+            _ => return false,
+        };
+        self.meta.object.kind != own
+    }
 }
 
 /// What a rule says, by kind.
@@ -60,6 +74,8 @@ pub enum Spec {
     PeerAuthentication(Arc<PeerAuthentication>),
     Gateway(Arc<Gateway>),
     Telemetry(Arc<Telemetry>),
+    /// An object of the Kubernetes Gateway API, or an Ingress.
+    GatewayApi(Arc<GatewayApi>),
     /// A kind that is kept for the debug pages and not applied.
     NotApplied,
 }

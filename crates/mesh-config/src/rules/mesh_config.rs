@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mesh_model::rules::MeshConfig;
-use mesh_model::rules::mesh_config::InboundTrafficPolicy;
+use mesh_model::rules::mesh_config::{InboundTrafficPolicy, IngressControllerMode};
 use mesh_model::{Code, Diagnostic, Kind, Name, ObjectRef, Severity, SourceLocation};
 
 use super::destination_rule::locality;
@@ -25,13 +25,9 @@ pub const CONFIG_MAP: &str = "istio";
 pub const KEY: &str = "mesh";
 
 /// Fields that are accepted and not yet applied.
-const FIELDS_NOT_APPLIED: [&str; 30] = [
+const FIELDS_NOT_APPLIED: [&str; 26] = [
     "proxyHttpPort",
     "tcpKeepalive",
-    "ingressClass",
-    "ingressService",
-    "ingressControllerMode",
-    "ingressSelector",
     "enableEnvoyAccessLogService",
     "disableEnvoyListenerLog",
     "configSources",
@@ -169,9 +165,31 @@ fn read(fields: &Fields<'_>, base: &MeshConfig) -> MeshConfig {
     if let Some(config) = fields.optional("defaultConfig").and_then(|v| v.fields()) {
         proxy::read(&config, &mut mesh.default_config);
     }
+    read_ingress(fields, &mut mesh);
     fields.not_applied(&FIELDS_NOT_APPLIED);
     fields.finish();
     mesh
+}
+
+fn read_ingress(fields: &Fields<'_>, mesh: &mut MeshConfig) {
+    let text = |name| fields.optional(name).and_then(|v| v.text());
+    if let Some(class) = text("ingressClass") {
+        mesh.ingress_class = class;
+    }
+    if let Some(selector) = text("ingressSelector") {
+        mesh.ingress_selector = selector;
+    }
+    if let Some(service) = text("ingressService") {
+        mesh.ingress_service = service;
+    }
+    let modes = [
+        ("OFF", IngressControllerMode::Off),
+        ("DEFAULT", IngressControllerMode::Default),
+        ("STRICT", IngressControllerMode::Strict),
+    ];
+    if let Some(mode) = fields.optional("ingressControllerMode").and_then(|v| v.one_of(&modes)) {
+        mesh.ingress_controller_mode = mode;
+    }
 }
 
 fn read_traffic(fields: &Fields<'_>, mesh: &mut MeshConfig) {

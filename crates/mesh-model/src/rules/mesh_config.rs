@@ -29,6 +29,17 @@ pub enum InboundTrafficPolicy {
     Localhost,
 }
 
+/// Which Ingresses are served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum IngressControllerMode {
+    /// None.
+    Off,
+    /// Those of the mesh's class, and those of no class.
+    Default,
+    /// Those of the mesh's class.
+    Strict,
+}
+
 /// Settings that hold for the whole mesh.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MeshConfig {
@@ -80,6 +91,16 @@ pub struct MeshConfig {
     pub enable_tracing: bool,
     /// Defaults of the agent and its proxy.
     pub default_config: ProxyDefaults,
+    /// Class of the Ingresses that are served, as in the annotation
+    /// `kubernetes.io/ingress.class`.
+    pub ingress_class: Name,
+    /// Which Ingresses are served.
+    pub ingress_controller_mode: IngressControllerMode,
+    /// Value of the label `istio` of the proxies that serve them; empty: as
+    /// `ingress_service` says.
+    pub ingress_selector: Name,
+    /// Service of those proxies.
+    pub ingress_service: Name,
 }
 
 /// The part of `defaultConfig` (ProxyConfig) that the control plane and the
@@ -163,6 +184,10 @@ impl Default for MeshConfig {
             default_providers: DefaultProviders { metrics: vec!["prometheus".into()], ..Default::default() },
             enable_tracing: false,
             default_config: ProxyDefaults::default(),
+            ingress_class: "istio".into(),
+            ingress_controller_mode: IngressControllerMode::Strict,
+            ingress_selector: "".into(),
+            ingress_service: "istio-ingressgateway".into(),
         }
     }
 }

@@ -202,7 +202,7 @@ impl RuleIndex {
                 Spec::PeerAuthentication(rule) => index.peer_authentications.push(rule.clone()),
                 Spec::Gateway(rule) => index.gateways.push(rule.clone()),
                 Spec::Telemetry(rule) => index.telemetries.push(rule.clone()),
-                Spec::ServiceEntry(_) | Spec::NotApplied => {}
+                Spec::ServiceEntry(_) | Spec::GatewayApi(_) | Spec::NotApplied => {}
             }
         }
         let written = std::mem::take(&mut index.virtual_services);
