@@ -10,8 +10,8 @@
 pub mod destination_rule;
 pub mod envoy_filter;
 mod exports;
-mod gateway_api;
 pub mod gateway;
+mod gateway_api;
 pub mod mesh_config;
 pub mod peer_authentication;
 mod selector;

@@ -37,7 +37,6 @@ mod parents;
 mod policies;
 mod routes;
 
-
 mod tls;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -9,6 +9,7 @@
 //! before it, so that a reader tells what changed by pointer, and an endpoint
 //! change costs nothing but the endpoint index.
 
+mod derived;
 mod external;
 mod index;
 #[cfg(test)]
@@ -19,8 +20,11 @@ use std::sync::Arc;
 
 pub use index::{EndpointIndex, RuleIndex, ServiceIndex, WorkloadIndex};
 
+use self::derived::Derived;
+use crate::gateway_api::{self, Inputs};
 use crate::rules::{MeshConfig, Spec};
 use crate::secret::SecretIndex;
+use crate::status::Statuses;
 use crate::{
     Code, Diagnostic, Endpoint, EndpointSet, Name, Namespace, ObjectRef, Rule, Secret, Service, ServiceKey, Severity,
     Workload, WorkloadKey,
@@ -83,6 +87,8 @@ pub struct MeshSnapshot {
     pub secrets: Arc<SecretIndex>,
     /// Rules.
     pub rules: Arc<RuleIndex>,
+    /// What has become of objects, as their authors are told.
+    pub statuses: Arc<Statuses>,
 }
 
 impl Default for MeshSnapshot {
@@ -96,6 +102,7 @@ impl Default for MeshSnapshot {
             workloads: Arc::default(),
             secrets: Arc::default(),
             rules: Arc::default(),
+            statuses: Arc::default(),
         }
     }
 }
@@ -116,6 +123,8 @@ pub struct World {
     rules: BTreeMap<ObjectRef, Arc<Rule>>,
     /// Endpoints that ServiceEntries brought last time, to tell what went.
     external: BTreeMap<ServiceKey, Arc<EndpointSet>>,
+    /// What objects of the Gateway API became last time.
+    derived: Derived,
     dirty: Dirty,
 }
 
@@ -128,9 +137,18 @@ struct Dirty {
     workloads: bool,
     secrets: bool,
     rules: bool,
+    /// Rules that others are derived from.
+    sources: bool,
     /// Rules or workloads that ServiceEntries depend on.
     entries: bool,
     endpoints: BTreeSet<ServiceKey>,
+}
+
+/// Whether rules were derived, and whether they are different.
+#[derive(Debug, Default, Clone, Copy)]
+struct Ran {
+    ran: bool,
+    rules: bool,
 }
 
 impl World {
@@ -214,30 +232,58 @@ impl World {
         if dirty.secrets {
             next.secrets = Arc::new(SecretIndex::new(self.secrets.values().cloned()));
         }
-        if dirty.rules {
-            next.rules = Arc::new(self.current.rules.replaced_by(self.rules.values().cloned()));
-        }
         let mut endpoints: BTreeMap<ServiceKey, Option<Arc<EndpointSet>>> = BTreeMap::new();
         if dirty.services || dirty.entries {
             self.build_services(&mut next, &mut endpoints);
             changed |= dirty.services || !Arc::ptr_eq(&next.services, &self.current.services);
         }
-        for key in dirty.endpoints {
-            let merged = self.merged_endpoints(&key);
-            endpoints.insert(key, merged);
+        for key in &dirty.endpoints {
+            let merged = self.merged_endpoints(key);
+            endpoints.insert(key.clone(), merged);
         }
+        let touched = endpoints.keys().any(|key| self.derived.watched.contains(key));
         if let Some(index) = next.endpoints.with(endpoints) {
             next.endpoints = Arc::new(index);
             changed = true;
         }
-        if dirty.services || dirty.entries || dirty.rules {
-            self.diagnostics = self.duplicates.iter().chain(next.rules.diagnostics()).cloned().collect();
+        let derived = self.derive(&dirty, touched, &mut next);
+        if dirty.rules || derived.rules {
+            let all = self.rules.values().chain(&self.derived.rules);
+            next.rules = Arc::new(self.current.rules.replaced_by(all.cloned()));
+        }
+        changed |= derived.rules || !Arc::ptr_eq(&next.statuses, &self.current.statuses);
+        if dirty.services || dirty.entries || dirty.rules || derived.ran {
+            let found = self.duplicates.iter().chain(next.rules.diagnostics()).chain(&self.derived.diagnostics);
+            self.diagnostics = found.cloned().collect();
         }
         if changed {
             next.version += 1;
             self.current = Arc::new(next);
         }
         (self.current.clone(), &self.diagnostics)
+    }
+
+    /// Converts objects of the Gateway API and Ingress anew, if anything changed
+    /// that the conversion looks at.
+    fn derive(&mut self, dirty: &Dirty, touched: bool, next: &mut MeshSnapshot) -> Ran {
+        let of_mesh = dirty.mesh || dirty.namespaces || dirty.services || dirty.entries || dirty.secrets;
+        let changed = dirty.sources || of_mesh || touched || (dirty.workloads && self.derived.watches_workloads);
+        let any = || !self.derived.is_empty() || self.rules.values().any(|rule| gateway_api::concerns(rule));
+        if !changed || !any() {
+            return Ran::default();
+        }
+        let inputs = Inputs {
+            mesh: &next.mesh,
+            namespaces: &next.namespaces,
+            rules: &self.rules,
+            services: &next.services,
+            endpoints: &next.endpoints,
+            workloads: &next.workloads,
+            secrets: &next.secrets,
+        };
+        let rules = self.derived.refresh(&inputs);
+        next.statuses = self.derived.statuses.clone();
+        Ran { ran: true, rules }
     }
 
     fn apply_endpoints(&mut self, service: ServiceKey, source: Name, endpoints: Vec<Endpoint>) {
@@ -266,6 +312,7 @@ impl World {
     fn rule_changed(&mut self, rule: &Rule) {
         self.dirty.rules = true;
         self.dirty.entries |= matches!(rule.spec, Spec::ServiceEntry(_));
+        self.dirty.sources |= gateway_api::concerns(rule);
     }
 
     /// Platform services and ServiceEntries together, and the endpoints that

@@ -15,8 +15,6 @@ mod matches;
 mod policy;
 mod route;
 
-
-
 use std::sync::Arc;
 
 use mesh_model::rules::Spec;
@@ -105,7 +103,8 @@ const NOTHING: (&str, &str) = ("", "");
 fn label_selector(value: &Value<'_>) -> Option<LabelSelector> {
     let fields = value.fields()?;
     let labels = fields.optional("matchLabels").map_or(Some(Default::default()), |v| v.labels());
-    let expressions: Vec<Option<LabelRequirement>> = items(&fields, "matchExpressions").iter().map(requirement).collect();
+    let expressions: Vec<Option<LabelRequirement>> =
+        items(&fields, "matchExpressions").iter().map(requirement).collect();
     fields.finish();
     Some(LabelSelector { labels: labels?, expressions: expressions.into_iter().collect::<Option<_>>()? })
 }

@@ -27,6 +27,7 @@ use super::{Scope, exports};
 use crate::reader::{Fields, Value, asks_for_nothing};
 use crate::yaml;
 
+pub(super) use headers::{check_value as check_header_value, name as header_name};
 pub(super) use retries::read as read_retries;
 
 pub(super) fn read(spec: &Fields<'_>, scope: &Scope<'_>) -> Option<Spec> {

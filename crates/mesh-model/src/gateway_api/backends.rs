@@ -52,7 +52,8 @@ impl Objects<'_> {
                 (host, found)
             }
             (group, kind) => {
-                let message = format!("backendRef {} is of the kind {kind} ({group}), expected a Service", reference.name);
+                let message =
+                    format!("backendRef {} is of the kind {kind} ({group}), expected a Service", reference.name);
                 return Ok((nowhere(), Some(Fault::new("InvalidKind", message))));
             }
         };
@@ -76,7 +77,11 @@ fn nowhere() -> Destination {
 /// Where connections go whose route has no backend with a weight: nothing is
 /// there, so they are closed.
 pub(super) fn closed() -> Destination {
-    Destination { host: Hostname::new("internal.cluster.local"), subset: Some(Name::from("zero-weight")), port: Some(65535) }
+    Destination {
+        host: Hostname::new("internal.cluster.local"),
+        subset: Some(Name::from("zero-weight")),
+        port: Some(65535),
+    }
 }
 
 /// Backends that have a weight, each with its share.

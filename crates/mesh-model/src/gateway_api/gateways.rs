@@ -77,10 +77,7 @@ fn ambient(objects: &Objects<'_>, gateway: &Gateway, outcome: &mut Outcome) {
 
 fn refused(message: String) -> ObjectStatus {
     let fault = Fault::new("NotAllowed", message);
-    ObjectStatus {
-        conditions: vec![fails("Accepted", &fault), fails("Programmed", &fault)],
-        ..ObjectStatus::default()
-    }
+    ObjectStatus { conditions: vec![fails("Accepted", &fault), fails("Programmed", &fault)], ..ObjectStatus::default() }
 }
 
 fn belongs(set: &ListenerSet, gateway: &Gateway) -> bool {
@@ -303,4 +300,3 @@ impl One<'_> {
         }
     }
 }
-

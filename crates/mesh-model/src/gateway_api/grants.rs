@@ -18,9 +18,10 @@ impl Objects<'_> {
         let (group, kind) = group_kind(from);
         self.grants.iter().filter(|grant| grant.meta.namespace() == target).any(|grant| {
             grant.from.iter().any(|(who, place)| who.is(group, kind) && place == namespace)
-                && grant.to.iter().any(|(what, name)| {
-                    *what == to.target && name.as_ref().is_none_or(|name| *name == to.name)
-                })
+                && grant
+                    .to
+                    .iter()
+                    .any(|(what, name)| *what == to.target && name.as_ref().is_none_or(|name| *name == to.name))
         })
     }
 }

@@ -162,7 +162,9 @@ const NO_BACKEND: u16 = 500;
 /// expressions; the longer path; a method; more headers; more parameters. Of
 /// equals, the one that stands first.
 pub(super) fn sort(routes: &mut [HttpRoute]) {
-    routes.sort_by_cached_key(|route| route.matches.first().map_or_else(|| (true, Default::default()), |m| (false, rank(m))));
+    routes.sort_by_cached_key(|route| {
+        route.matches.first().map_or_else(|| (true, Default::default()), |m| (false, rank(m)))
+    });
 }
 
 type Rank = (Reverse<u8>, Reverse<usize>, bool, Reverse<usize>, Reverse<usize>);

@@ -230,7 +230,8 @@ fn credential(objects: &Objects<'_>, policy: &BackendTlsPolicy) -> (Option<Name>
 /// name comes first.
 fn conflict(objects: &Objects<'_>, policy: &BackendTlsPolicy, target: &PolicyTarget) -> Option<Fault> {
     let rank = |p: &BackendTlsPolicy| (p.meta.created, p.meta.name().clone());
-    let is_ignored = |p: &&&BackendTlsPolicy| p.meta.annotations.get(IGNORE).is_some_and(|v| v.eq_ignore_ascii_case("true"));
+    let is_ignored =
+        |p: &&&BackendTlsPolicy| p.meta.annotations.get(IGNORE).is_some_and(|v| v.eq_ignore_ascii_case("true"));
     let others = objects.tls_policies.iter().filter(|p| p.meta.namespace() == policy.meta.namespace());
     let winner = others
         .filter(|p| !is_ignored(p) && p.targets.contains(target) && rank(p) < rank(policy))

@@ -105,10 +105,12 @@ fn terminate(
     for reference in &tls.certificates {
         match certificate(objects, meta, reference) {
             Ok(credential) => usable.push(credential),
-            Err(found) => fault = Some(match fault.take() {
-                Some(fault) => fault.and(Some(found)),
-                None => found,
-            }),
+            Err(found) => {
+                fault = Some(match fault.take() {
+                    Some(fault) => fault.and(Some(found)),
+                    None => found,
+                })
+            }
         }
     }
     if usable.is_empty() {
@@ -144,9 +146,7 @@ fn certificate(objects: &Objects<'_>, meta: &Meta, reference: &Reference) -> Res
             INVALID_CERTIFICATE,
             format!("Secret {namespace}/{} holds no certificate with the key that fits it", reference.name),
         )),
-        None => {
-            Err(Fault::new(INVALID_CERTIFICATE, format!("Secret {namespace}/{} not found", reference.name)))
-        }
+        None => Err(Fault::new(INVALID_CERTIFICATE, format!("Secret {namespace}/{} not found", reference.name))),
     }
 }
 
@@ -188,8 +188,7 @@ fn check_clients(
             return Err(Fault::new(INVALID_AUTHORITY_KIND, message));
         }
     };
-    authorities(objects, kind, namespace, &reference.name)
-        .map_err(|message| Fault::new(INVALID_AUTHORITY, message))?;
+    authorities(objects, kind, namespace, &reference.name).map_err(|message| Fault::new(INVALID_AUTHORITY, message))?;
     let option = mode(tls);
     settings.insecure_skip_verify = frontend.insecure_fallback && option.is_none();
     settings.mode = option.unwrap_or(match frontend.insecure_fallback {

@@ -36,7 +36,8 @@ impl Derived {
         for rule in &self.rules {
             before.entry(rule.object()).or_default().push(rule);
         }
-        let same = |rule: &Arc<Rule>| before.get(rule.object())?.iter().find(|old| ***old == *rule).map(|r| Arc::clone(r));
+        let same =
+            |rule: &Arc<Rule>| before.get(rule.object())?.iter().find(|old| ***old == *rule).map(|r| Arc::clone(r));
         let rules: Vec<Arc<Rule>> = rules.into_iter().map(|rule| same(&rule).unwrap_or(rule)).collect();
         let changed =
             rules.len() != self.rules.len() || rules.iter().zip(&self.rules).any(|(new, old)| !Arc::ptr_eq(new, old));

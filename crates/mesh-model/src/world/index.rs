@@ -205,6 +205,8 @@ impl RuleIndex {
                 Spec::ServiceEntry(_) | Spec::GatewayApi(_) | Spec::NotApplied => {}
             }
         }
+        // What was derived shows in the object that its author wrote.
+        index.all.retain(|rule| !rule.is_derived());
         let written = std::mem::take(&mut index.virtual_services);
         (index.virtual_services, index.diagnostics) = delegation::resolve(written, &self.virtual_services);
         index

@@ -38,9 +38,13 @@ pub(crate) fn compare(mesh: &MeshSnapshot, golden: &str) -> Vec<String> {
 /// not ours.
 fn is_in_scope(kind: Kind, name: &str, status: &Value) -> bool {
     let foreign = status["parents"].as_array().is_some_and(|parents| {
-        !parents.is_empty() && parents.iter().all(|p| p["controllerName"].as_str() == Some("example.com/waypoint-controller"))
+        !parents.is_empty()
+            && parents.iter().all(|p| p["controllerName"].as_str() == Some("example.com/waypoint-controller"))
     });
-    !foreign && !name.contains("infpool") && !name.contains("inferencepool") && !(kind == Kind::KubernetesGateway && name == "waypoint")
+    !foreign
+        && !name.contains("infpool")
+        && !name.contains("inferencepool")
+        && !(kind == Kind::KubernetesGateway && name == "waypoint")
 }
 
 /// Each fact on a line of its own.

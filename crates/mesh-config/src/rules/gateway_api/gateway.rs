@@ -60,10 +60,8 @@ pub(super) fn read_set(spec: &Fields<'_>, scope: &Scope<'_>) -> Option<ListenerS
 
 fn address(value: &Value<'_>) -> Option<GatewayAddress> {
     let fields = value.fields()?;
-    let address = GatewayAddress {
-        kind: text(&fields, "type"),
-        value: text(&fields, "value").unwrap_or_else(|| "".into()),
-    };
+    let address =
+        GatewayAddress { kind: text(&fields, "type"), value: text(&fields, "value").unwrap_or_else(|| "".into()) };
     fields.finish();
     Some(address)
 }
@@ -77,8 +75,7 @@ fn gateway_tls(tls: &Fields<'_>, gateway: &mut Gateway) {
         backend.finish();
     }
     if let Some(frontend) = tls.optional("frontend").and_then(|v| v.fields()) {
-        gateway.frontend =
-            frontend.optional("default").and_then(|v| frontend_tls(&v.fields()?)).unwrap_or_default();
+        gateway.frontend = frontend.optional("default").and_then(|v| frontend_tls(&v.fields()?)).unwrap_or_default();
         for item in items(&frontend, "perPort") {
             let Some(fields) = item.fields() else { continue };
             let port = fields.required("port", "a port number").and_then(|v| v.port());

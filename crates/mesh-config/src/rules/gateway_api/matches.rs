@@ -36,8 +36,7 @@ enum PathType {
 
 fn path_match(value: &Value<'_>) -> Option<StringMatch> {
     let fields = value.fields()?;
-    let types =
-        [("Exact", PathType::Exact), ("PathPrefix", PathType::Prefix), ("RegularExpression", PathType::Regex)];
+    let types = [("Exact", PathType::Exact), ("PathPrefix", PathType::Prefix), ("RegularExpression", PathType::Regex)];
     let kind = fields.optional("type").map_or(Some(PathType::Prefix), |v| v.one_of(&types))?;
     let value = fields.optional("value");
     fields.finish();

@@ -99,8 +99,7 @@ fn retries(value: &Value<'_>) -> Option<Retries> {
     let fields = value.fields()?;
     let codes = items(&fields, "codes");
     let codes: Vec<u32> = codes.iter().filter_map(|v| v.integer(100, 599)?.try_into().ok()).collect();
-    let attempts =
-        fields.optional("attempts").map_or(Some(ATTEMPTS), |v| v.integer(0, ATTEMPTS_MAX)?.try_into().ok());
+    let attempts = fields.optional("attempts").map_or(Some(ATTEMPTS), |v| v.integer(0, ATTEMPTS_MAX)?.try_into().ok());
     let backoff = fields.optional("backoff").and_then(|v| v.duration());
     fields.finish();
     let attempts = attempts?;
@@ -111,6 +110,5 @@ fn retries(value: &Value<'_>) -> Option<Retries> {
         retriable_status_codes: if attempts == 0 { Vec::new() } else { codes },
         backoff,
         ignore_previous_hosts: true,
-        remote_localities: false,
     })
 }

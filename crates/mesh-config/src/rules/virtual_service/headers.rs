@@ -69,7 +69,7 @@ fn removals(fields: &Fields<'_>) -> Vec<Name> {
 }
 
 /// A header's name in lower case; `None` if it is none. Pseudo-headers count.
-pub(super) fn name(text: &str) -> Option<Name> {
+pub(in crate::rules) fn name(text: &str) -> Option<Name> {
     let token = text.strip_prefix(':').unwrap_or(text);
     let right = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
     (!token.is_empty() && text.len() <= NAME_BYTES_MAX && token.bytes().all(right))
@@ -83,7 +83,7 @@ const VALUE_BYTES_MAX: usize = 16 << 10;
 
 /// A value holds no control characters, and its `%` are doubled or enclose one
 /// of Envoy's commands: anything else the proxy refuses.
-fn check_value(text: &str) -> Result<(), String> {
+pub(in crate::rules) fn check_value(text: &str) -> Result<(), String> {
     if text.len() > VALUE_BYTES_MAX {
         return Err(format!("found {} bytes, expected at most {VALUE_BYTES_MAX}", text.len()));
     }

@@ -5,9 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Reference;
-use crate::rules::virtual_service::{
-    Cors, HeaderOperations, HttpMatch, Millionths, Redirect, Retries, Rewrite,
-};
+use crate::rules::virtual_service::{Cors, HeaderOperations, HttpMatch, Millionths, Redirect, Retries, Rewrite};
 use crate::{Hostname, Meta, Name};
 
 /// A route of any kind.
