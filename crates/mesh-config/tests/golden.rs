@@ -79,6 +79,7 @@ fn spec(rule: &Rule) -> String {
         Spec::PeerAuthentication(spec) => spare(spec),
         Spec::Gateway(spec) => spare(spec),
         Spec::Telemetry(spec) => spare(spec),
+        Spec::GatewayApi(spec) => spare(spec),
         Spec::NotApplied => "NotApplied\n".to_owned(),
     }
 }

@@ -130,8 +130,7 @@ impl<'a> One<'a> {
                 hosts = vec![Hostname::new("*")];
             }
             for host in hosts {
-                let of_mesh = attachment.is_mesh() && tls;
-                let routes = if of_mesh { connections::fitting(&routes, &host) } else { routes.clone() };
+                let routes = if tls { connections::fitting(&routes, &host) } else { routes.clone() };
                 self.emit(&attachment.parent.internal_name, host, tls, routes, outcome);
             }
         }

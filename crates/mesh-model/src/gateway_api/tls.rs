@@ -33,7 +33,8 @@ pub(super) fn build(
         return Some((settings, None));
     }
     let mut settings = ServerTls::new(mode(tls).unwrap_or(TlsMode::Simple));
-    if settings.mode == TlsMode::IstioMutual {
+    // The workload's own certificate is shown, no other is asked for.
+    if settings.mode == TlsMode::IstioMutual || tls.options.get(MODE) == Some("ISTIO_SIMPLE") {
         return Some((settings, None));
     }
     let fault = terminate(objects, gateway, meta, listener, tls, &mut settings).err();

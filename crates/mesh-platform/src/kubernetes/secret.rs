@@ -48,7 +48,9 @@ pub(super) fn read_config_map(object: &Object, log: &Log) -> Option<Resource> {
     let root = log.root(&object.root, "").fields()?;
     let mut data = Data::new(log, object.root.line, &AUTHORITIES);
     data.read(&root, "data", false)?;
-    Some(data.finish(object, None))
+    let (authorities, revoked) = data.authorities();
+    // One that holds none is kept too: others ask only whether it is there.
+    Some(Resource::Secret(Arc::new(Secret { meta: object.meta.clone(), pair: None, authorities, revoked })))
 }
 
 /// Values by key, those alone that concern TLS.

