@@ -12,6 +12,7 @@ mod header;
 mod inbound;
 mod matches;
 mod retry;
+mod semantics;
 pub(crate) mod virtual_service;
 
 use std::collections::BTreeSet;

@@ -308,9 +308,8 @@ const FILES: [&str; 13] = [
 
 /// Cases that mention this (in their name, objects or features; or the type of
 /// their proxy) are left out, and why.
-const SKIPPED: [(&str, &str); 8] = [
+const SKIPPED: [(&str, &str); 7] = [
     ("ALLOW_ANY_DYNAMIC_DNS", "this outbound policy is not applied yet"),
-    ("kind: HTTPRoute", "Gateway API routes are not served yet"),
     ("  tls:\n", "TLS routes are not applied yet"),
     ("reused hosts should have auto allocated", "addresses are not allocated"),
     ("kind: Gateway", "gateways are not served yet"),

@@ -262,7 +262,9 @@ async fn mesh_settings_reach_rules_that_did_not_change() {
         )
     };
     followed.write("mesh.yaml", &mesh("one.example", "."));
-    followed.check(&["MeshConfig one.example", "+VirtualService default/v"], &[]).await;
+    followed
+        .check(&["MeshConfig one.example", "+ConfigMap istio-system/istio", "+VirtualService default/v"], &[])
+        .await;
     followed.write("mesh.yaml", &mesh("'", "."));
     let update = followed.next().await;
     assert_eq!(words(&update.changes), [""; 0]);
@@ -270,7 +272,9 @@ async fn mesh_settings_reach_rules_that_did_not_change() {
     followed.write("mesh.yaml", &mesh("two.example", "."));
     followed.check(&["MeshConfig two.example"], &[]).await;
     fs::remove_file(followed.path("mesh.yaml")).unwrap();
-    followed.check(&["MeshConfig cluster.local", "+VirtualService default/v"], &[]).await;
+    followed
+        .check(&["MeshConfig cluster.local", "+VirtualService default/v", "-ConfigMap istio-system/istio"], &[])
+        .await;
 }
 
 #[test]

@@ -41,10 +41,9 @@ fn is_in_scope(kind: Kind, name: &str, status: &Value) -> bool {
         !parents.is_empty()
             && parents.iter().all(|p| p["controllerName"].as_str() == Some("example.com/waypoint-controller"))
     });
-    !foreign
-        && !name.contains("infpool")
-        && !name.contains("inferencepool")
-        && !(kind == Kind::KubernetesGateway && name == "waypoint")
+    let pool = name.contains("infpool") || name.contains("inferencepool");
+    let waypoint = kind == Kind::KubernetesGateway && name == "waypoint";
+    !(foreign || pool || waypoint)
 }
 
 /// Each fact on a line of its own.

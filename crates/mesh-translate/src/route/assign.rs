@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use mesh_model::rules::VirtualService;
+use mesh_model::rules::virtual_service::Semantics;
 use mesh_model::{Code, Diagnostic, Hostname, Resolution, Severity};
 
 use super::domains::Known;
@@ -40,14 +41,14 @@ pub(crate) fn assign(scope: &scope::Outbound) -> Assigned<'_> {
     let mut assigned = Assigned { names: Known::new(scope), ..Assigned::default() };
     let mut owners: BTreeMap<&Hostname, &VirtualService> = BTreeMap::new();
     let mut wildcards: Vec<(&Hostname, &VirtualService)> = Vec::new();
-    for rule in scope.visible.virtual_services.iter().map(|v| &**v).filter(|v| !v.http.is_empty()) {
-        for host in &rule.hosts {
+    for rule in in_order(scope) {
+        for host in rule.hosts.iter().filter(|host| speaks_for(scope, rule, host)) {
             match owners.get(host) {
                 Some(owner) if !std::ptr::eq(*owner, rule) => assigned.diagnostics.push(lost(rule, host, owner)),
                 Some(_) => {}
                 None => {
                     owners.insert(host, rule);
-                    if host.is_wildcard() {
+                    if host.is_wildcard() && rule.semantics != Semantics::GatewayApi {
                         wildcards.push((host, rule));
                     }
                 }
@@ -77,6 +78,26 @@ pub(crate) fn assign(scope: &scope::Outbound) -> Assigned<'_> {
         })
         .collect();
     assigned
+}
+
+/// Rules with HTTP routes, oldest first; before them, those of the Gateway API
+/// that the client's own namespace has for what it calls.
+fn in_order(scope: &scope::Outbound) -> impl Iterator<Item = &VirtualService> {
+    let own = |rule: &&VirtualService| is_gateway_api(rule) && *rule.meta.namespace() == scope.namespace;
+    let rules = || scope.visible.virtual_services.iter().map(|v| &**v).filter(|v| !v.http.is_empty());
+    rules().filter(own).chain(rules().filter(move |rule| !own(rule)))
+}
+
+fn is_gateway_api(rule: &VirtualService) -> bool {
+    rule.semantics == Semantics::GatewayApi
+}
+
+/// A route of the Gateway API holds for clients of its own namespace, and for all
+/// if it lies in the service's.
+fn speaks_for(scope: &scope::Outbound, rule: &VirtualService, host: &Hostname) -> bool {
+    let namespace = rule.meta.namespace();
+    let of_service = || scope.visible.resolve(host).is_some_and(|v| v.service.meta.namespace() == namespace);
+    !is_gateway_api(rule) || *namespace == scope.namespace || of_service()
 }
 
 fn is_alias(visible: &VisibleService) -> bool {

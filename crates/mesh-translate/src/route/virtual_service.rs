@@ -12,7 +12,7 @@ use mesh_model::{Diagnostic, Labels, Name};
 use mesh_proto::envoy::config::route::v3::route::Action;
 use mesh_proto::envoy::config::route::v3::{Route, RouteMatch};
 
-use super::{action, filters, header, matches};
+use super::{action, filters, header, matches, semantics};
 use crate::proxy::Generator;
 use crate::rules::MESH_GATEWAY;
 use crate::scope;
@@ -131,7 +131,7 @@ impl<'a> Context<'a> {
                 Action::Route(self.forward(http, destinations, authority, rewrite.as_ref(), place, diagnostics))
             }
         };
-        Some(Route {
+        let mut route = Route {
             name: name(http, matched),
             r#match: Some(matched.map_or_else(matches::everything, matches::route_match)),
             action: Some(action),
@@ -142,7 +142,9 @@ impl<'a> Context<'a> {
             response_headers_to_remove: response.remove,
             metadata: self.metadata(http),
             ..Default::default()
-        })
+        };
+        semantics::apply(&mut route, self.rule.semantics);
+        Some(route)
     }
 
     fn metadata(&self, http: &HttpRoute) -> Option<mesh_proto::envoy::config::core::v3::Metadata> {

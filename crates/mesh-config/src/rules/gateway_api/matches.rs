@@ -16,7 +16,7 @@ pub(super) fn http(value: &Value<'_>) -> Option<HttpMatch> {
         Some(path) => path_match(&path),
         None => Some(StringMatch::Prefix("/".into())),
     };
-    let headers = keyed(&fields, "headers", |name| header_name(name));
+    let headers = keyed(&fields, "headers", header_name);
     let query_params = keyed(&fields, "queryParams", |name| (!name.is_empty()).then(|| name.into()));
     let method = fields.optional("method").map(|v| v.filled_text("a method such as GET"));
     fields.finish();
@@ -100,7 +100,7 @@ pub(super) fn grpc(value: &Value<'_>) -> Option<HttpMatch> {
         Some(method) => Some(method_match(&method)?),
         None => None,
     };
-    let headers = keyed(&fields, "headers", |name| header_name(name));
+    let headers = keyed(&fields, "headers", header_name);
     fields.finish();
     Some(HttpMatch { uri, headers: headers?, ..HttpMatch::default() })
 }

@@ -68,7 +68,7 @@ fn the_keys_of_both_kinds_of_secret_are_read() {
     check("Secret", &[("cacert", &cert)], Some([false, true, false]));
     check("Secret", &[("password", "x")], None);
     check("ConfigMap", &[("ca.crt", &cert), ("mesh", "{}")], Some([false, true, false]));
-    check("ConfigMap", &[("tls.key", &key)], None);
+    check("ConfigMap", &[("tls.key", &key)], Some([false, false, false]));
 }
 
 #[test]
