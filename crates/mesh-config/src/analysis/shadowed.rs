@@ -13,8 +13,11 @@ use super::mesh::Mesh;
 use super::object::VIRTUAL_SERVICE;
 use crate::schema::At;
 
-/// Matches of one rule that are compared with each other.
+/// Matches of one rule that later ones are compared with.
 const MATCHES_MAX: usize = 2_000;
+/// Pairs of matches of one rule that are compared as a whole; with more, the
+/// rest is not looked at, so that the time stays bounded.
+const PAIRS_MAX: usize = 100_000;
 
 pub(super) fn run(mesh: &Mesh, findings: &mut Findings) {
     for rule in mesh.all(VIRTUAL_SERVICE) {
@@ -27,6 +30,7 @@ pub(super) fn run(mesh: &Mesh, findings: &mut Findings) {
 /// A match that stands before others.
 struct Earlier<'a> {
     at: At<'a>,
+    uri: covers::Uri<'a>,
     title: String,
 }
 
@@ -34,6 +38,7 @@ fn check(rule: &Shared, protocol: &str, findings: &mut Findings) {
     let spec = rule.spec();
     let gateways = spec.get("gateways").texts();
     let mut before: Vec<Earlier<'_>> = Vec::new();
+    let mut pairs = 0;
     for (index, route) in spec.get(protocol).items().iter().enumerate() {
         let title = title(protocol, route, index);
         let matches = route.get("match").items();
@@ -41,8 +46,15 @@ fn check(rule: &Shared, protocol: &str, findings: &mut Findings) {
             // What comes after it has Istio's own code.
             return;
         }
-        let taken_by = |at: &At<'_>| before.iter().find(|b| covers::covers(protocol, &b.at, at, &gateways));
-        let taken: Vec<Option<&Earlier<'_>>> = matches.iter().map(taken_by).collect();
+        let mut taken_by = |at: &At<'_>| {
+            let uri = covers::Uri::of(at);
+            before.iter().find(|b| {
+                let may = b.uri.may_cover(&uri) && pairs < PAIRS_MAX;
+                pairs += usize::from(may);
+                may && covers::covers(protocol, &b.at, at, &gateways)
+            })
+        };
+        let taken: Vec<Option<&Earlier<'_>>> = matches.iter().map(&mut taken_by).collect();
         let said: Vec<String> = taken.iter().flatten().map(|b| format!("{} (line {})", b.title, b.at.line())).collect();
         if said.len() == matches.len() {
             let mut takers = said;
@@ -73,7 +85,11 @@ fn check(rule: &Shared, protocol: &str, findings: &mut Findings) {
             }
         }
         if !route.get("delegate").exists() && before.len() < MATCHES_MAX {
-            before.extend(matches.into_iter().map(|at| Earlier { at, title: title.clone() }));
+            before.extend(matches.into_iter().map(|at| Earlier {
+                uri: covers::Uri::of(&at),
+                at,
+                title: title.clone(),
+            }));
         }
     }
 }

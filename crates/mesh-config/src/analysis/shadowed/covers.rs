@@ -3,6 +3,34 @@
 use crate::analysis::selector;
 use crate::schema::At;
 
+/// What a match asks of the path, to tell most pairs apart at once.
+pub(super) struct Uri<'a> {
+    exact: &'a str,
+    prefix: &'a str,
+    regex: &'a str,
+    ignores_case: bool,
+}
+
+impl<'a> Uri<'a> {
+    pub(super) fn of(at: &At<'a>) -> Self {
+        let uri = at.get("uri");
+        let text = |name| uri.get(name).text();
+        let ignores_case = at.get("ignoreUriCase").is_true();
+        Self { exact: text("exact"), prefix: text("prefix"), regex: text("regex"), ignores_case }
+    }
+
+    /// `false` if this path's condition surely leaves something of the other's.
+    pub(super) fn may_cover(&self, later: &Uri<'_>) -> bool {
+        match (self.exact, self.prefix, self.regex) {
+            _ if self.ignores_case => true,
+            ("", "", "") => true,
+            ("", "", regex) => later.regex == regex,
+            ("", prefix, _) => later.exact.starts_with(prefix) || later.prefix.starts_with(prefix),
+            (exact, _, _) => later.exact == exact,
+        }
+    }
+}
+
 /// Whether every request that `later` takes is taken by `earlier`, both matches
 /// of a rule for `gateways`.
 pub(super) fn covers(protocol: &str, earlier: &At<'_>, later: &At<'_>, gateways: &[&str]) -> bool {
