@@ -149,6 +149,11 @@ pub(crate) const PAGES: &[Page] = &[
     )),
     page("/debug/resourcesz", "The kinds of object that are read", config::resourcesz),
     of_streams(page(
+        "/debug/rule_status",
+        "What has become of each rule: accepted, in conflict, effective on how many proxies; ?object=Kind/namespace/name",
+        status::rule_status,
+    )),
+    of_streams(page(
         "/debug/sidecarz",
         "What a proxy sees of the mesh; ?proxyID= or ?workload=namespace/name",
         proxy::sidecarz,

@@ -23,6 +23,7 @@ mod options;
 mod pilot;
 mod pipeline;
 mod platform;
+pub mod rule_status;
 pub mod settle;
 #[cfg(test)]
 mod testing;

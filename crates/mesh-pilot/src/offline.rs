@@ -8,6 +8,7 @@ use std::sync::Arc;
 use mesh_model::{Diagnostic, MeshSnapshot, ObjectRef, SourceLocation, WorkloadKey, World};
 
 use crate::objects;
+use crate::rule_status::{self, RuleStatus};
 pub use crate::view::{JsonError, ProxyView, WorkloadError, locations_from_json};
 
 /// A folder, read once.
@@ -30,6 +31,14 @@ pub struct LoadOptions {
     pub mesh_config: Option<PathBuf>,
     /// As [`crate::Options::domain`].
     pub domain: String,
+}
+
+impl Loaded {
+    /// What became of each rule. Where it is in effect is not known: nothing
+    /// runs.
+    pub fn rule_statuses(&self) -> Vec<RuleStatus> {
+        rule_status::of(&self.snapshot, &self.diagnostics, None)
+    }
 }
 
 impl LoadOptions {

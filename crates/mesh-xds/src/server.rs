@@ -46,7 +46,7 @@ use mesh_proto::types;
 use crate::wire::Request;
 use crate::{Node, Snapshot, Variant, order};
 
-pub use event::{Event, RequestError, TypeStatus};
+pub use event::{Event, Pending, RequestError, TypeStatus};
 pub use response::Response;
 
 use watch::{Answer, Watch};

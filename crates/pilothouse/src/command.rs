@@ -9,9 +9,11 @@ mod demo;
 mod discovery;
 mod explain;
 mod proxy;
+mod status;
 mod up;
 mod validate;
 mod version;
+mod wait;
 
 use crate::failure::Result;
 
@@ -35,6 +37,8 @@ pub(crate) enum Command {
     Explain(explain::Args),
     Validate(validate::Args),
     Analyze(analyze::Args),
+    Status(status::Args),
+    Wait(wait::Args),
     Version(version::Args),
 }
 
@@ -49,6 +53,8 @@ pub(crate) fn run(command: Command) -> Result {
         Command::Explain(args) => explain::run(args),
         Command::Validate(args) => validate::run(&args),
         Command::Analyze(args) => analyze::run(&args),
+        Command::Status(args) => status::run(args),
+        Command::Wait(args) => wait::run(args),
         Command::Version(args) => version::run(&args),
     }
 }

@@ -1,10 +1,15 @@
-//! What is wrong: `diagnosticsz` and `push_status`.
+//! What is wrong: `diagnosticsz` and `push_status`; and what became of rules:
+//! `rule_status`.
+
+use std::sync::Arc;
 
 use mesh_model::{Code, Diagnostic, Severity};
+use mesh_proto::resource::ResourceSet;
 use serde_json::{Map, Value, json};
 
-use super::{Query, Reply, View, server};
+use super::{Connected, Query, Reply, View, server};
 use crate::objects;
+use crate::rule_status::{self, Member, RuleStatus};
 
 pub(super) fn diagnosticsz(view: &View, query: &Query) -> Reply {
     if query.get("format") == Some("text") {
@@ -40,6 +45,27 @@ pub(super) fn push_status(view: &View, _: &Query) -> Reply {
         add(metric, key, diagnostic.to_string());
     }
     Reply::Json(Value::Object(status))
+}
+
+/// `[RuleStatus]`, sorted by object.
+pub(super) fn rule_status(view: &View, query: &Query) -> Reply {
+    let resources = |connected: &'_ Connected| -> Vec<(String, Arc<ResourceSet>)> {
+        let snapshot = connected.snapshot.iter().flat_map(|s| s.iter());
+        snapshot.map(|(type_url, set)| (type_url.to_string(), set.clone())).collect()
+    };
+    let held: Vec<_> = view.connected.iter().map(|c| (c, resources(c))).collect();
+    let members: Vec<Member<'_>> = held
+        .iter()
+        .map(|(connected, resources)| Member {
+            proxy: &connected.proxy.node_id,
+            resources: resources.iter().map(|(type_url, set)| (type_url.as_str(), set)).collect(),
+            watches: connected.types.iter().map(|(status, _)| status).collect(),
+        })
+        .collect();
+    let all = rule_status::of(&view.mesh, &view.diagnostics, Some(&members));
+    let wanted = query.get("object");
+    let shown = all.iter().filter(|s| wanted.is_none_or(|w| objects::key(&s.object) == w));
+    Reply::Json(shown.map(RuleStatus::to_json).collect())
 }
 
 fn diagnostic(diagnostic: &Diagnostic) -> Value {

@@ -26,6 +26,7 @@ fn view() -> View {
         nonce_nacked: error.map(|_| nonce.into()),
         last_error: error.map(Into::into),
         sent_at: None,
+        pending: mesh_xds::server::Pending::All,
         in_sync: error.is_none(),
     };
     let connected = Connected {

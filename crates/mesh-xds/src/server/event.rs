@@ -109,4 +109,26 @@ pub struct TypeStatus {
     /// Whether the proxy has acknowledged everything that the newest snapshot
     /// holds for it.
     pub in_sync: bool,
+    /// Of which resources it has not.
+    pub pending: Pending,
+}
+
+/// Which watched resources a proxy has not acknowledged as they are now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Pending {
+    /// Possibly all of them: nothing was acknowledged yet, or a response that
+    /// stands for all of them was not.
+    All,
+    /// These, sorted; among them names that are to go.
+    Names(Vec<ResourceName>),
+}
+
+impl Pending {
+    /// Whether `name` is among them.
+    pub fn contains(&self, name: &str) -> bool {
+        match self {
+            Pending::All => true,
+            Pending::Names(names) => names.binary_search_by(|n| (**n).cmp(name)).is_ok(),
+        }
+    }
 }

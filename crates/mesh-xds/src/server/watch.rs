@@ -16,7 +16,7 @@ use mesh_proto::types;
 
 use super::response::parse_version;
 use super::subscription::{Change, Subscription};
-use super::{ERROR_BYTES_MAX, Event, RESPONSE_BYTES, Response, TypeStatus, WAIT_MAX};
+use super::{ERROR_BYTES_MAX, Event, Pending, RESPONSE_BYTES, Response, TypeStatus, WAIT_MAX};
 use crate::{Variant, order};
 
 /// See the module's documentation.
@@ -332,7 +332,18 @@ impl Watch {
             last_error: self.last_error.clone(),
             sent_at: self.latest.as_ref().map(|sent| sent.at),
             in_sync: self.is_settled(),
+            pending: self.pending(),
         }
+    }
+
+    fn pending(&self) -> Pending {
+        let refused_all = self.is_full_state() && (self.in_flight.is_some() || self.last_error.is_some());
+        if self.acked.is_none() && self.nacked.is_none() || refused_all {
+            return Pending::All;
+        }
+        let in_flight = self.in_flight.iter().flat_map(|f| f.sent.iter().map(|(name, _)| name));
+        let names: BTreeSet<&ResourceName> = self.differs.keys().chain(&self.refused).chain(in_flight).collect();
+        Pending::Names(names.into_iter().cloned().collect())
     }
 
     fn is_full_state(&self) -> bool {
