@@ -187,6 +187,7 @@ pub(crate) fn sidecar(mesh: &MeshSnapshot, workload: &Workload) -> Option<Proxy>
         locality: workload.locality.clone(),
         unprivileged: false,
         istio_stats: false,
+        native: false,
         may_hold_keys: false,
     })
 }

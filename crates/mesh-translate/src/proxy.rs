@@ -49,6 +49,8 @@ pub struct Proxy {
     /// Whether it lists the HTTP and network filter `istio.stats` among its
     /// extensions, as unmodified Envoy does not.
     pub istio_stats: bool,
+    /// Whether it is our own proxy, by the name in its user agent.
+    pub native: bool,
     /// Where it runs.
     pub locality: Arc<Locality>,
     /// `UNPRIVILEGED_POD`: it cannot bind ports below 1024.
@@ -168,6 +170,7 @@ impl Proxy {
             cluster_id: metadata.text("CLUSTER_ID").unwrap_or_default().into(),
             version: metadata.text("ISTIO_VERSION").unwrap_or_default().into(),
             service_account: metadata.text("SERVICE_ACCOUNT").unwrap_or_default().into(),
+            native: node.user_agent_name == NATIVE,
             istio_stats: node.extensions.iter().any(|e| e.name == http_filters::STATS),
             locality: Arc::new(locality(node)),
             unprivileged: metadata.text("UNPRIVILEGED_POD") == Some("true"),
@@ -286,3 +289,6 @@ fn locality(node: &Node) -> Locality {
         subzone: locality.sub_zone.as_str().into(),
     }
 }
+
+/// What our own proxy calls itself.
+const NATIVE: &str = "pilothouse";

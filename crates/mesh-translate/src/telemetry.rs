@@ -34,6 +34,8 @@ pub(crate) struct Side {
     pub(crate) objects: Vec<ObjectRef>,
     /// Telemetry objects that change metrics which this proxy does not make.
     pub(crate) unmade: Vec<ById<Meta>>,
+    /// Providers of logs and spans that our own proxy cannot serve.
+    pub(crate) withheld: BTreeSet<Name>,
     /// Providers whose service no proxy of this scope can reach, with it.
     pub(crate) unreachable: Vec<(Name, Name)>,
 }
@@ -64,7 +66,17 @@ impl Side {
             message: format!("found {address}, which is no service and port that every proxy which needs it can call"),
             consequence: "what should go there is not sent".to_owned(),
         });
-        unmade.chain(unreachable).collect()
+        let withheld = self.withheld.iter().map(|provider| Diagnostic {
+            severity: Severity::Warning,
+            code: Code::NotApplied,
+            object: Some(self.objects.last().unwrap_or(&settings).clone()),
+            location: None,
+            field: String::new(),
+            message: format!("accepted, not yet applied by pilothouse proxy: provider {provider}"),
+            consequence: "Envoys serve it; pilothouse proxy writes unfiltered logs to files and sends no spans"
+                .to_owned(),
+        });
+        unmade.chain(unreachable).chain(withheld).collect()
     }
 }
 
@@ -115,6 +127,7 @@ impl Side {
             metrics: None,
             objects: Vec::new(),
             unmade: Vec::new(),
+            withheld: BTreeSet::new(),
             unreachable: Vec::new(),
         }
     }
@@ -131,6 +144,9 @@ pub(crate) struct Subject<'a> {
     pub(crate) visible: &'a Visible,
     /// Whether it has the filter that makes Istio's metrics.
     pub(crate) makes_metrics: bool,
+    /// Whether it is our own proxy, which writes files and nothing else: what
+    /// it cannot honour it would refuse together with the whole listener.
+    pub(crate) native: bool,
 }
 
 /// What `subject` reports in `role`. `rules` are all Telemetry objects, oldest
@@ -138,8 +154,15 @@ pub(crate) struct Subject<'a> {
 pub(crate) fn of(rules: &[Arc<Telemetry>], subject: &Subject<'_>, role: Role) -> Side {
     let applicable = applicable(rules, subject);
     let mut merge = Merge { subject, role, rules: &applicable, unreachable: BTreeSet::new() };
-    let logs = merge.logs();
-    let tracing = merge.tracing();
+    let (mut logs, mut tracing, mut withheld) = (merge.logs(), merge.tracing(), BTreeSet::new());
+    if subject.native {
+        withheld.extend(tracing.take().map(|t| t.provider.name.clone()));
+        if let Logs::To(list) = &mut logs {
+            let plain = |l: &Log| l.filter.is_none() && matches!(l.provider.kind, ProviderKind::FileLog { .. });
+            withheld.extend(list.iter().filter(|l| !plain(l)).map(|l| l.provider.name.clone()));
+            list.retain(plain);
+        }
+    }
     let wanted = metrics::of(&applicable, subject.mesh, role);
     let changed = applicable.iter().filter(|r| r.metrics.iter().any(|m| !m.overrides.is_empty()));
     let unmade = changed.filter(|_| !subject.makes_metrics).map(|r| r.meta.clone()).map(ById).collect();
@@ -148,6 +171,7 @@ pub(crate) fn of(rules: &[Arc<Telemetry>], subject: &Subject<'_>, role: Role) ->
         tracing,
         metrics: wanted.filter(|_| subject.makes_metrics),
         unmade,
+        withheld,
         objects: applicable.iter().map(|r| r.meta.object.clone()).collect(),
         unreachable: merge.unreachable.into_iter().collect(),
     }
@@ -357,5 +381,53 @@ pub(crate) fn prometheus_name(metric: &Metric) -> Name {
             let rows = &mesh_model::rules::telemetry::STANDARD_METRICS;
             rows.iter().find(|(w, _)| w == word).map_or(*word, |(_, name)| name).into()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! What is kept from a proxy that could not honour it.
+
+    use mesh_model::Kind;
+    use mesh_model::rules::provider::LogFormat;
+    use mesh_model::rules::telemetry::Metrics as MetricsEntry;
+
+    use super::*;
+
+    fn check(native: bool, filter: Option<&str>, expected_logs: usize, expected_withheld: usize) {
+        let kind = ProviderKind::FileLog { path: "/dev/stdout".into(), format: LogFormat::Mesh, omit_empty: false };
+        let mut mesh = MeshConfig::default();
+        mesh.extension_providers.push(Arc::new(Provider { name: "mine".into(), kind }));
+        let entry =
+            AccessLogging { providers: vec!["mine".into()], filter: filter.map(Into::into), ..Default::default() };
+        let rule = Telemetry {
+            meta: Arc::new(Meta::new(Kind::Telemetry, "istio-system", "all")),
+            selector: Labels::default(),
+            tracing: Vec::new(),
+            metrics: vec![MetricsEntry::default()],
+            access_logging: vec![entry],
+        };
+        let visible = Visible::default();
+        let labels = Labels::default();
+        let subject = Subject {
+            namespace: "shop",
+            labels: &labels,
+            workload: "web",
+            mesh: &mesh,
+            visible: &visible,
+            makes_metrics: false,
+            native,
+        };
+        let side = of(&[Arc::new(rule)], &subject, Role::Client);
+        let Logs::To(logs) = &side.logs else { panic!("{:?}", side.logs) };
+        assert_eq!((logs.len(), side.withheld.len()), (expected_logs, expected_withheld));
+        assert_eq!(side.diagnostics(&mesh).len(), expected_withheld);
+    }
+
+    #[test]
+    fn our_own_proxy_is_told_only_of_logs_that_it_can_write() {
+        check(false, Some("response.code >= 500"), 1, 0);
+        check(true, Some("response.code >= 500"), 0, 1);
+        check(true, None, 1, 0);
     }
 }

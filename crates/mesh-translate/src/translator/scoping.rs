@@ -282,6 +282,7 @@ fn settings(snapshot: &MeshSnapshot, proxy: &Proxy, labels: &Labels, visible: &V
         mesh: &snapshot.mesh,
         visible,
         makes_metrics: proxy.istio_stats,
+        native: proxy.native,
     };
     let side = match proxy.generator {
         Generator::Envoy => telemetry::of(snapshot.rules.telemetries(), &subject, role),
