@@ -159,6 +159,10 @@ pub struct Forward {
     pub timeout: Option<Duration>,
     /// Tries after the first.
     pub retries: u32,
+    /// How long every request waits here first.
+    pub delay: Option<Duration>,
+    /// Clusters that get copies, and of how many requests in a million.
+    pub mirrors: Vec<(String, u32)>,
 }
 
 /// An endpoint and how likely it is picked.

@@ -249,6 +249,11 @@ impl HttpConnectionManager {
         crate::http_filter::on_response(&self.filters, matched, request, response);
     }
 
+    /// Whether [`Self::on_response`] looks at the request on this route.
+    pub fn response_depends_on_request(&self, matched: &Matched) -> bool {
+        crate::http_filter::response_depends_on_request(&self.filters, matched)
+    }
+
     /// Whether an upgrade to `protocol` is allowed; the route's word goes before the connection manager's.
     pub fn allows_upgrade(&self, protocol: &str, matched: &Matched) -> bool {
         let listed = |list: &[(Box<str>, bool)]| {

@@ -185,6 +185,12 @@ pub(crate) fn on_response(filters: &[HttpFilter], matched: &Matched, request: &H
     }
 }
 
+/// Whether [`on_response`] looks at the request.
+pub(crate) fn response_depends_on_request(filters: &[HttpFilter], matched: &Matched) -> bool {
+    let cors = |f: &&HttpFilter| matches!(f.kind, FilterKind::Cors);
+    filters.iter().filter(cors).any(|f| matches!(filter_override(f, matched), Some(Override::Cors(_))))
+}
+
 /// The most specific word about `filter`.
 fn filter_override<'a>(filter: &HttpFilter, matched: &'a Matched) -> Option<&'a Override> {
     let find = |overrides: &'a Overrides| overrides.find(&filter.name);

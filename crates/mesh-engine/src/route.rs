@@ -22,6 +22,7 @@ mod action;
 pub(crate) mod domains;
 mod hash;
 mod matching;
+mod mirror;
 pub(crate) mod parse;
 mod rewrite;
 #[cfg(test)]
@@ -30,6 +31,7 @@ mod tests;
 pub use domains::without_port as host_without_port;
 pub use hash::{CookieGrant, HashPolicy, HashSource, Hashed, source_hash};
 pub use matching::{match_route, trace_route};
+pub use mirror::Mirror;
 pub use rewrite::set_authority;
 
 /// A parsed `RouteConfiguration`.
@@ -183,6 +185,8 @@ pub struct Forward {
     pub priority: Priority,
     /// For consistent-hash load balancing.
     pub hash_policy: Vec<HashPolicy>,
+    /// Who gets copies.
+    pub mirrors: Vec<Mirror>,
     /// Upgrades allowed here, in lower case, or refused here.
     pub upgrades: Vec<(Box<str>, bool)>,
 }

@@ -15,6 +15,7 @@ pub(crate) mod connect;
 pub(crate) mod h1;
 pub(crate) mod h2;
 pub(crate) mod pool;
+pub(crate) mod tap;
 
 use std::collections::HashMap;
 use std::io;

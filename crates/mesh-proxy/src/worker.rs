@@ -92,6 +92,8 @@ pub(crate) struct Worker {
     pub(crate) names: crate::dynamic::Names,
     /// Handshakes with clients under way.
     pub(crate) handshakes: Cell<usize>,
+    /// Copies of requests under way.
+    pub(crate) copies: Cell<usize>,
 }
 
 impl Worker {
@@ -105,6 +107,7 @@ impl Worker {
             logs: RefCell::default(),
             connections: Connections::default(),
             handshakes: Cell::new(0),
+            copies: Cell::new(0),
         })
     }
 

@@ -126,6 +126,8 @@ impl<'a> Walk<'a> {
                 authority: String::new(),
                 timeout: None,
                 retries: 0,
+                delay: None,
+                mirrors: Vec::new(),
             }),
         }
     }
@@ -167,7 +169,11 @@ impl<'a> Walk<'a> {
         if let Some(reply) = decision.reply {
             return respond(reply);
         }
-        self.act(&matched, parts, prepared.internal, prepared.remote, destination)
+        let mut outcome = self.act(&matched, parts, prepared.internal, prepared.remote, destination);
+        if let Outcome::Forward(forward) = &mut outcome {
+            forward.delay = decision.delay;
+        }
+        outcome
     }
 
     fn no_route(
@@ -273,6 +279,8 @@ impl<'a> Walk<'a> {
             authority,
             timeout: timeouts.route,
             retries,
+            delay: None,
+            mirrors: forward.mirrors.iter().map(|m| (m.cluster.to_string(), m.share)).collect(),
         })
     }
 

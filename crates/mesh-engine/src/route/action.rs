@@ -10,8 +10,8 @@ use mesh_proto::envoy::config::route::v3 as xds;
 use super::hash;
 use super::parse::{Limits, mutations};
 use super::{
-    Action, ClusterChoice, ClusterName, DirectResponse, Forward, HostRewrite, MaxStreamDuration, PathRewrite, Priority,
-    Redirect, RedirectPath, WeightedCluster, WeightedClusters,
+    Action, ClusterChoice, ClusterName, DirectResponse, Forward, HostRewrite, MaxStreamDuration, Mirror, PathRewrite,
+    Priority, Redirect, RedirectPath, WeightedCluster, WeightedClusters,
 };
 use crate::error::{At, ConfigError};
 use crate::http_filter::Overrides;
@@ -47,13 +47,13 @@ fn forward(
         honour [
             cluster_not_found_response_code prefix_rewrite regex_rewrite append_x_forwarded_host timeout idle_timeout
             retry_policy priority hash_policy max_grpc_timeout grpc_timeout_offset upgrade_configs max_stream_duration
-            cluster_specifier host_rewrite_specifier
+            cluster_specifier host_rewrite_specifier request_mirror_policies
         ]
         // Only subset load balancing looks at it, and clusters that ask for that are refused.
         ignore [metadata_match]
         refuse [
             path_rewrite_policy path_rewrite flush_timeout early_data_policy retry_policy_typed_config
-            request_mirror_policies rate_limits include_vh_rate_limits cors internal_redirect_policy
+            rate_limits include_vh_rate_limits cors internal_redirect_policy
             internal_redirect_action max_internal_redirects hedge_policy
         ]
     );
@@ -86,8 +86,14 @@ fn forward(
             other => return Err(at.field("priority").invalid(other, "DEFAULT or HIGH")),
         },
         hash_policy: hash::parse(at, &proto.hash_policy)?,
+        mirrors: mirrors(at, &proto.request_mirror_policies)?,
         upgrades: upgrades(at, &proto.upgrade_configs)?,
     })
+}
+
+fn mirrors(at: &At<'_>, policies: &[xds::route_action::RequestMirrorPolicy]) -> Result<Vec<Mirror>, ConfigError> {
+    let one = |(i, policy)| Mirror::parse(&at.index("request_mirror_policies", i), policy);
+    policies.iter().enumerate().map(one).collect()
 }
 
 fn cluster_choice(

@@ -342,7 +342,10 @@ fn what_cannot_be_honoured_is_named() {
             action("cluster: c, prefix_rewrite: /, regex_rewrite: {pattern: {regex: a}, substitution: b}"),
             "Specify only one of prefix_rewrite, regex_rewrite or path_rewrite_policy",
         ),
-        (action("cluster: c, request_mirror_policies: [{cluster: d}]"), "route.request_mirror_policies: is set"),
+        (
+            action("cluster: c, request_mirror_policies: [{cluster_header: d}]"),
+            "route.request_mirror_policies[0].cluster_header: is set",
+        ),
         (action("cluster: ''"), "route.cluster: is not set"),
         (
             action("cluster: c, upgrade_configs: [{upgrade_type: CONNECT}]"),

@@ -157,6 +157,12 @@ impl Exchange {
         self.wall.is_some()
     }
 
+    /// Whether the request's head is looked at again when the answer goes down:
+    /// by a log, or by a filter.
+    pub(crate) fn keeps_head(&self) -> bool {
+        self.logged() || self.matched.as_ref().is_some_and(|m| self.down.hcm.response_depends_on_request(m))
+    }
+
     /// Tells outlier detection how the current try ended, once.
     pub(crate) fn observe(&mut self, outcome: Outcome) {
         let Some(attempt) = self.attempt.as_mut().filter(|a| !a.observed) else { return };

@@ -31,12 +31,14 @@ use super::{head, upgrade};
 use crate::dynamic::Unresolved;
 use crate::upstream::body::{Replay, ReqBody};
 use crate::upstream::pool::millis;
+use crate::upstream::tap::Inlet;
 use crate::upstream::{Failure, Upstream};
 
 mod destination;
+mod mirror;
 mod send;
 
-use destination::unresolved_reply;
+use destination::{apart, unresolved_reply};
 use send::Sending;
 
 /// One request on its way to a cluster.
@@ -58,7 +60,7 @@ struct Forwarding {
 /// The request's body, as far as further tries are concerned.
 enum Body {
     None,
-    Once(Option<Incoming>),
+    Once(Option<Inlet>),
     Again(Rc<RefCell<Replay>>),
 }
 
@@ -176,6 +178,10 @@ impl Forwarding {
         }
         this.exchange.timer = this.timer();
         this.clean(parts);
+        let mut body = Inlet::new(body);
+        if this.upgrade.is_none() {
+            mirror::send(&this.exchange, parts, &mut body, this.timeouts.route);
+        }
         this.body = match (this.exchange.progress.is_some(), this.retries.is_some()) {
             (false, _) => Body::None,
             (true, true) => Body::Again(Replay::new(body)),
@@ -219,7 +225,7 @@ impl Forwarding {
         let mut retry_permit = None;
         loop {
             // The head is needed again only for another try or for the log.
-            let keep = self.exchange.logged() || self.retries.is_some();
+            let keep = self.exchange.keeps_head() || self.retries.is_some();
             let head = match (&self.exchange.head, parts.take()) {
                 (Some(kept), _) => kept.clone(),
                 (None, Some(parts)) if keep => {
@@ -382,7 +388,7 @@ impl Forwarding {
             _retry_permit: retry_permit,
         });
         self.dress(&mut parts, &host);
-        let apart = self.apart(&parts);
+        let apart = apart(&self.config, &down, &parts);
         let pool = down.worker.pools.of(&self.upstream, &host, apart.as_ref());
         let body = self.body_for_try();
         let progress = self.exchange.progress.clone();

@@ -56,9 +56,9 @@ pub(crate) async fn serve(
 /// A request that is answered here: the exchange goes back with the answer.
 pub(crate) type Answered = Box<(Box<Exchange>, LocalReply)>;
 
-/// Keeps the head for the log, if there is one.
+/// Keeps the head for what looks at it again when the answer goes down.
 pub(crate) fn keep_head(exchange: &mut Exchange, parts: Parts) {
-    if exchange.logged() {
+    if exchange.keeps_head() {
         exchange.head = Some(parts);
     }
 }

@@ -9,7 +9,8 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
+
+use super::tap::{Inlet, Tap};
 
 /// The error type of bodies.
 pub(crate) type BodyError = Box<dyn std::error::Error + Send + Sync>;
@@ -32,7 +33,9 @@ enum Kind {
     /// There is none.
     Empty,
     /// Passed through, not kept.
-    Stream(Incoming),
+    Stream(Inlet),
+    /// A copy of one that goes elsewhere.
+    Copy(Tap),
     /// Kept: attempt number two reads what attempt number one read.
     Replay { shared: Rc<RefCell<Replay>>, next: usize },
 }
@@ -43,8 +46,13 @@ impl ReqBody {
     }
 
     /// A body for one attempt only.
-    pub(crate) fn stream(body: Incoming, progress: Rc<Progress>) -> Self {
+    pub(crate) fn stream(body: Inlet, progress: Rc<Progress>) -> Self {
         Self { kind: Kind::Stream(body), progress: Some(progress) }
+    }
+
+    /// What of another body was read so far and will be.
+    pub(crate) fn copy(tap: Tap, progress: Rc<Progress>) -> Self {
+        Self { kind: Kind::Copy(tap), progress: Some(progress) }
     }
 
     /// A body for one of several attempts: reads from the beginning.
@@ -55,7 +63,7 @@ impl ReqBody {
 
 /// What was read of a body that may be sent again.
 pub(crate) struct Replay {
-    source: Incoming,
+    source: Inlet,
     frames: Vec<Bytes>,
     trailers: Option<HeaderMap>,
     kept: usize,
@@ -67,7 +75,7 @@ pub(crate) struct Replay {
 }
 
 impl Replay {
-    pub(crate) fn new(source: Incoming) -> Rc<RefCell<Self>> {
+    pub(crate) fn new(source: Inlet) -> Rc<RefCell<Self>> {
         let hint = source.size_hint();
         Rc::new(RefCell::new(Self {
             source,
@@ -116,6 +124,7 @@ impl Body for ReqBody {
         match &self.kind {
             Kind::Empty => true,
             Kind::Stream(body) => body.is_end_stream(),
+            Kind::Copy(tap) => tap.is_end_stream(),
             Kind::Replay { shared, next } => {
                 let replay = shared.borrow();
                 let read_all = replay.ended || replay.source.is_end_stream();
@@ -128,6 +137,7 @@ impl Body for ReqBody {
         match &self.kind {
             Kind::Empty => SizeHint::with_exact(0),
             Kind::Stream(body) => body.size_hint(),
+            Kind::Copy(tap) => tap.size_hint(),
             Kind::Replay { shared, .. } => shared.borrow().hint,
         }
     }
@@ -137,7 +147,8 @@ impl Kind {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self {
             Self::Empty => Poll::Ready(None),
-            Self::Stream(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
+            Self::Stream(body) => body.poll_frame(cx),
+            Self::Copy(tap) => tap.poll_frame(cx),
             Self::Replay { shared, next } => {
                 let mut replay = shared.borrow_mut();
                 if let Some(frame) = replay.frames.get(*next) {
@@ -163,13 +174,13 @@ impl Replay {
             }
             return Poll::Ready(None);
         }
-        match std::task::ready!(Pin::new(&mut self.source).poll_frame(cx)) {
+        match std::task::ready!(self.source.poll_frame(cx)) {
             None => {
                 self.ended = true;
                 *next = self.frames.len() + 1;
                 Poll::Ready(None)
             }
-            Some(Err(e)) => Poll::Ready(Some(Err(e.into()))),
+            Some(Err(e)) => Poll::Ready(Some(Err(e))),
             Some(Ok(frame)) => match frame.into_data() {
                 Ok(data) => {
                     self.remember(&data, next);

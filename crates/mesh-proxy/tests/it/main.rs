@@ -6,6 +6,7 @@ mod admin;
 mod demand;
 mod dynamic;
 mod http;
+mod mirror;
 mod support;
 mod tcp;
 mod tls;

@@ -78,6 +78,10 @@ fn describe(explanation: &Explanation) -> Map<String, Value> {
             out.insert("authority".to_owned(), json!(forward.authority));
             out.insert("timeout_ms".to_owned(), json!(forward.timeout.map(|t| t.as_millis() as u64)));
             out.insert("retries".to_owned(), json!(forward.retries));
+            out.insert("delay_ms".to_owned(), json!(forward.delay.map(|t| t.as_millis() as u64)));
+            let copies: Map<String, Value> =
+                forward.mirrors.iter().map(|(name, ppm)| (name.clone(), json!(ppm))).collect();
+            out.insert("mirrors".to_owned(), Value::Object(copies));
             for (name, value) in &forward.headers {
                 out.insert(format!("header {name}"), json!(value.to_str().unwrap()));
             }
