@@ -45,6 +45,9 @@ pub(super) fn read(spec: &Fields<'_>, scope: &Scope<'_>) -> Option<Spec> {
     let http: Vec<_> = http.iter().filter_map(|item| route::read(item, scope)).collect();
     let tls: Vec<_> = tls.iter().filter_map(|item| connection::read(item, Layer::Tls, &names, scope)).collect();
     let tcp: Vec<_> = tcp.iter().filter_map(|item| connection::read(item, Layer::Tcp, &names, scope)).collect();
+    for name in ["tls", "tcp"].into_iter().filter(|name| spec.has(name)) {
+        spec.not_applied_but(&[name], CONNECTIONS_PASS);
+    }
     match &hosts_value {
         Some(value) if !asks_for_nothing(value.node()) => check_hosts(&hosts, &gateways, value),
         _ => check_delegate(spec, &http),
@@ -82,6 +85,9 @@ fn check_delegate(spec: &Fields<'_>, http: &[HttpRoute]) {
         spec.error::<()>("found delegate without hosts, expected a rule that does not delegate further".to_owned());
     }
 }
+
+/// What becomes of connections that a rule's routes are about.
+const CONNECTIONS_PASS: &str = "connections go to the service that the client called, as if these routes did not exist";
 
 /// The gateway that stands for all sidecars.
 const MESH: &str = "mesh";
