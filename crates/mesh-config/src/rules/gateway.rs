@@ -22,6 +22,7 @@ pub(super) fn read(spec: &Fields<'_>, scope: &Scope<'_>) -> Option<Spec> {
     check_name(spec, scope);
     let selector = spec.optional("selector").map_or(Some(Labels::default()), |v| v.labels());
     let servers = spec.required("servers", "at least one server").and_then(|v| servers(&v, scope));
+    spec.object_not_applied("the proxies of gateways are given what sidecars are");
     spec.finish();
     Some(Spec::Gateway(Arc::new(Gateway {
         meta: scope.meta.clone(),
