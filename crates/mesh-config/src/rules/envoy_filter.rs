@@ -89,6 +89,12 @@ fn patch(value: &Value<'_>, index: usize, scope: &Scope<'_>) -> Option<Patch> {
     if matched.context == Context::Waypoint || matched.object == Object::Waypoint {
         value.warn(Code::NotApplied, NOT_APPLIED.to_owned(), "there are no waypoints; the patch is ignored");
     }
+    if matched.context == Context::Gateway {
+        value.warn(Code::NotApplied, NOT_APPLIED.to_owned(), "gateways are not patched; sidecars are");
+    }
+    if apply_to == ApplyTo::Bootstrap {
+        value.warn(Code::NotApplied, NOT_APPLIED.to_owned(), "proxies start with the bootstrap of their agent");
+    }
     let file = scope.meta.location.as_ref().map(|l| l.file.clone());
     Some(Patch {
         index,
