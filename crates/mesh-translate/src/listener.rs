@@ -146,7 +146,7 @@ struct Through {
     by_source: bool,
 }
 
-/// As [`tcp_proxy`], to where a tunnel through the cluster ends.
+/// As [`tcp_proxy()`], to where a tunnel through the cluster ends.
 fn tcp_proxy_through(
     stat_prefix: &str,
     cluster: &str,
